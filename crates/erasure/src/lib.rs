@@ -1,1 +1,1 @@
-//! To be written.
+//! Stub until merged.

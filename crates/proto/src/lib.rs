@@ -1,1 +1,12 @@
-//! To be written.
+//! The words of the project as types: ids that cannot be mixed up, and the generated code of `proto/`.
+//!
+//! No logic lives here; every crate above may use it.
+
+mod ids;
+mod record;
+
+pub use ids::{
+    AttachNumber, BucketId, CommandNumber, DiskId, Epoch, GroupId, Index, NodeId, PgId, SegmentId, Sequence, Slot,
+    UploadId, VersionId, WriterId,
+};
+pub use record::{Record, RecordError, decode_record, encode_record};

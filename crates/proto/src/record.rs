@@ -1,0 +1,81 @@
+//! How rows, log entries and headers are written: a version byte, the fields, and a tail for fields of a later release.
+//!
+//! A record of a known version whose body is longer than we know keeps the rest as its tail and writes it back: an
+//! older program does not lose what a newer one added.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A value together with the bytes that a newer program put behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Record<T> {
+    /// The fields this program knows.
+    pub value: T,
+    /// Fields it does not know, kept as they are.
+    pub tail: Vec<u8>,
+}
+
+impl<T> Record<T> {
+    /// A record of this program's own making.
+    pub const fn new(value: T) -> Self {
+        Self { value, tail: Vec::new() }
+    }
+}
+
+/// A record that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer program.
+    #[error("record of version {found}, this program knows {known}: a newer cairn wrote it")]
+    Version {
+        /// The version found.
+        found: u8,
+        /// The newest version known here.
+        known: u8,
+    },
+    /// Not a record at all.
+    #[error("damaged record")]
+    Damaged(#[source] Option<postcard::Error>),
+}
+
+/// Writes a record under a version byte.
+///
+/// # Errors
+/// Only for values that postcard cannot write (a sequence of unknown length); our rows have none.
+pub fn encode_record<T: Serialize>(version: u8, record: &Record<T>) -> Result<Vec<u8>, RecordError> {
+    let mut bytes = postcard::to_extend(&record.value, vec![version]).map_err(|e| RecordError::Damaged(Some(e)))?;
+    bytes.extend_from_slice(&record.tail);
+    Ok(bytes)
+}
+
+/// Reads a record of the given version.
+///
+/// # Errors
+/// [`RecordError::Version`] for a record of another version, [`RecordError::Damaged`] for bytes that are none.
+pub fn decode_record<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<Record<T>, RecordError> {
+    let (&found, body) = bytes.split_first().ok_or(RecordError::Damaged(None))?;
+    if found != version {
+        return Err(RecordError::Version { found, known: version });
+    }
+    let (value, tail) = postcard::take_from_bytes(body).map_err(|e| RecordError::Damaged(Some(e)))?;
+    Ok(Record { value, tail: tail.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_survive() {
+        let newer = encode_record(1, &Record::new((7_u32, "name".to_owned(), 9_u64))).unwrap();
+        let older: Record<(u32, String)> = decode_record(1, &newer).unwrap();
+        assert_eq!(older.value, (7, "name".to_owned()));
+        assert_eq!(encode_record(1, &older).unwrap(), newer);
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let bytes = encode_record(2, &Record::new(1_u8)).unwrap();
+        assert!(matches!(decode_record::<u8>(1, &bytes), Err(RecordError::Version { found: 2, known: 1 })));
+        assert!(matches!(decode_record::<u8>(1, &[]), Err(RecordError::Damaged(_))));
+    }
+}

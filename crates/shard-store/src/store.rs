@@ -1,0 +1,169 @@
+//! The trait every disk answers to, and the words of its calls.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_erasure::ErasureProfile;
+use cairn_proto::{AttachNumber, DiskId, Epoch, Index, PgId, SegmentId, Slot};
+use serde::{Deserialize, Serialize};
+
+use crate::{SealedUnit, ShardStoreError, error::FenceReason};
+
+/// Names a shard: all units of one segment in one slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ShardKey {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+/// What a shard says of itself, without the metadata.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShardHeader {
+    /// Which shard.
+    pub key: ShardKey,
+    /// The placement group it was written to.
+    pub pg: PgId,
+    /// The group's epoch as the writer knew it.
+    pub epoch: Epoch,
+    /// The segment's profile.
+    pub profile: ErasureProfile,
+    /// Data bytes of the whole segment.
+    pub segment_bytes: u64,
+    /// Opaque to the disk: what recovery needs when the metadata is lost. At most 2 KiB.
+    pub label: Bytes,
+}
+
+/// Whether a shard that exists may be written again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteMode {
+    /// A client's write: a shard that exists is answered, not repeated.
+    New,
+    /// Repair's write: a shard that exists is replaced when the new one is whole.
+    Replace,
+}
+
+/// What a write is for; the last tenth of a disk is not for clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpaceUse {
+    /// A client's bytes: refused in the last 10 % of space.
+    Client,
+    /// Repair: refused in the last 5 %.
+    Repair,
+}
+
+/// The answer to `finish`: the shard is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// The disk's attach number at that moment; the commit compares it.
+    pub attach: AttachNumber,
+}
+
+/// An order to delete: only what the group said is dead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeleteOrder {
+    /// The index at which the group said so. A disk refuses an index under the highest it was answered with.
+    pub index: Index,
+}
+
+/// One line of a disk's listing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardSummary {
+    /// Which shard.
+    pub key: ShardKey,
+    /// The placement group it was written to.
+    pub pg: PgId,
+    /// The segment's profile.
+    pub profile: ErasureProfile,
+    /// Data bytes of the whole segment.
+    pub segment_bytes: u64,
+}
+
+/// How a disk stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DiskState {
+    /// Reads and writes.
+    Serving,
+    /// Reads, takes no writes: full, a failed sync, an I/O error.
+    ReadOnly(FenceReason),
+    /// Neither reads nor writes: gone or unreadable.
+    Fenced(FenceReason),
+}
+
+/// What a disk tells about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskStatus {
+    /// How it stands.
+    pub state: DiskState,
+    /// Size of its file system.
+    pub bytes_total: u64,
+    /// Free bytes of its file system.
+    pub bytes_free: u64,
+    /// Shards that exist.
+    pub shards: u64,
+    /// Payload bytes of those shards.
+    pub bytes_live: u64,
+    /// Bytes its files take, dead units included.
+    pub bytes_used: u64,
+    /// Read, checksum and write errors since start.
+    pub errors: u64,
+}
+
+/// A disk. All calls may block their task, none blocks the executor.
+#[async_trait]
+pub trait ShardStore: Send + Sync + 'static {
+    /// The id drawn at format.
+    fn id(&self) -> DiskId;
+
+    /// The attach number the disk holds.
+    fn attach(&self) -> AttachNumber;
+
+    /// Records a new attach number, synced before it returns.
+    async fn set_attach(&self, attach: AttachNumber) -> Result<(), ShardStoreError>;
+
+    /// Begins a shard. Nothing of it exists until [`ShardWriter::finish`] was answered.
+    async fn begin(
+        &self,
+        header: ShardHeader,
+        mode: WriteMode,
+        space: SpaceUse,
+    ) -> Result<Box<dyn ShardWriter>, ShardStoreError>;
+
+    /// Reads the units of some stripes, in order. `None` stands for a unit that cannot be read. The bytes are as
+    /// stored: the reader verifies them with [`SealedUnit::open`].
+    async fn read_units(&self, key: ShardKey, stripes: Range<u32>) -> Result<Vec<Option<Bytes>>, ShardStoreError>;
+
+    /// The header of a shard that exists.
+    async fn header(&self, key: ShardKey) -> Result<Option<ShardHeader>, ShardStoreError>;
+
+    /// Lists shards in order of key, at most `limit` after `after`.
+    async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<Vec<ShardSummary>, ShardStoreError>;
+
+    /// Deletes shards; those that do not exist are no error. Answers how many existed. Durable when answered.
+    async fn delete(&self, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, ShardStoreError>;
+
+    /// Reads a shard from the disk and verifies every unit. Answers the stripes that are bad or missing.
+    async fn scrub(&self, key: ShardKey) -> Result<Vec<u32>, ShardStoreError>;
+
+    /// Gives space back where it can: drops dead files, copies what lives out of mostly dead ones. Answers the bytes
+    /// freed; bounded work per call.
+    async fn clean(&self) -> Result<u64, ShardStoreError>;
+
+    /// How the disk stands. Cheap: from memory and one `statvfs`.
+    fn status(&self) -> DiskStatus;
+
+    /// Ends all work and closes the files. Later calls fail.
+    async fn close(&self);
+}
+
+/// A shard being written. Dropped without `finish`, it never existed.
+#[async_trait]
+pub trait ShardWriter: Send {
+    /// Adds the next unit; units come in order of stripe, from 0.
+    async fn write_unit(&mut self, unit: SealedUnit) -> Result<(), ShardStoreError>;
+
+    /// Makes the shard durable. Refused unless all stripes of the layout were written.
+    async fn finish(self: Box<Self>) -> Result<Finished, ShardStoreError>;
+}

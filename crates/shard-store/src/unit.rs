@@ -1,0 +1,143 @@
+//! A unit as it is stored: a header that says what it is, a checksum over all of it, and the bytes.
+//!
+//! Sealed by whoever codes the segment, opened by whoever reads it: a disk and a wire in between can lose it, but not
+//! change it unnoticed.
+
+use bytes::Bytes;
+use cairn_erasure::{ErasureProfile, unit_checksum};
+use cairn_proto::SegmentId;
+use cairn_proto::Slot;
+
+use crate::ShardKey;
+
+const VERSION: u8 = 1;
+/// Version, profile (2), slot, segment id, stripe, payload length, checksum.
+const HEADER_BYTES: usize = 4 + SegmentId::BYTES + 4 + 4 + 8;
+const CHECKSUM_AT: usize = HEADER_BYTES - 8;
+
+/// Where a unit belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnitPlace {
+    /// Its shard.
+    pub key: ShardKey,
+    /// Its stripe within the segment.
+    pub stripe: u32,
+    /// The segment's profile.
+    pub profile: ErasureProfile,
+}
+
+/// A unit that is not what it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UnitError {
+    /// Too short, of an unknown version, or its checksum does not fit.
+    #[error("unit is damaged")]
+    Damaged,
+    /// Whole, but another one than asked for.
+    #[error("unit is another one than asked for")]
+    Misplaced,
+    /// Longer than a unit may be.
+    #[error("unit is longer than {} bytes", cairn_erasure::UNIT_BYTES_MAX)]
+    TooLong,
+}
+
+/// A unit with its header and checksum.
+#[derive(Clone, Debug)]
+pub struct SealedUnit {
+    place: UnitPlace,
+    header: [u8; HEADER_BYTES],
+    payload: Bytes,
+}
+
+impl SealedUnit {
+    /// Bytes a stored unit has beside its payload.
+    pub const OVERHEAD_BYTES: usize = HEADER_BYTES;
+
+    /// Puts header and checksum before the payload.
+    ///
+    /// # Errors
+    /// [`UnitError::TooLong`] beyond [`cairn_erasure::UNIT_BYTES_MAX`].
+    pub fn seal(place: UnitPlace, payload: Bytes) -> Result<Self, UnitError> {
+        let length = u32::try_from(payload.len()).map_err(|_| UnitError::TooLong)?;
+        if length > cairn_erasure::UNIT_BYTES_MAX {
+            return Err(UnitError::TooLong);
+        }
+        let mut header = header_of(place, length);
+        let checksum = unit_checksum(&[&header[..CHECKSUM_AT], &payload]);
+        header[CHECKSUM_AT..].copy_from_slice(&checksum.to_be_bytes());
+        Ok(Self { place, header, payload })
+    }
+
+    /// Where it belongs.
+    #[must_use]
+    pub const fn place(&self) -> UnitPlace {
+        self.place
+    }
+
+    /// The payload alone.
+    #[must_use]
+    pub const fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// As stored: header, then payload.
+    pub fn write_to(&self, buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(&self.header);
+        buffer.extend_from_slice(&self.payload);
+    }
+
+    /// Verifies a stored unit and gives its payload.
+    ///
+    /// # Errors
+    /// [`UnitError::Damaged`] where the bytes are not what was sealed, [`UnitError::Misplaced`] where they belong
+    /// elsewhere.
+    pub fn open(place: UnitPlace, stored: &Bytes) -> Result<Bytes, UnitError> {
+        if stored.len() < HEADER_BYTES || stored[0] != VERSION {
+            return Err(UnitError::Damaged);
+        }
+        let payload = stored.slice(HEADER_BYTES..);
+        let length = u32::try_from(payload.len()).map_err(|_| UnitError::Damaged)?;
+        let mut checksum = [0; 8];
+        checksum.copy_from_slice(&stored[CHECKSUM_AT..HEADER_BYTES]);
+        if unit_checksum(&[&stored[..CHECKSUM_AT], &payload]) != u64::from_be_bytes(checksum) {
+            return Err(UnitError::Damaged);
+        }
+        if stored[..CHECKSUM_AT] != header_of(place, length)[..CHECKSUM_AT] {
+            return Err(UnitError::Misplaced);
+        }
+        Ok(payload)
+    }
+
+    /// Verifies a stored unit by what it says of itself: for a disk that rebuilds its index or scrubs.
+    ///
+    /// # Errors
+    /// [`UnitError::Damaged`].
+    pub fn inspect(stored: &[u8]) -> Result<UnitPlace, UnitError> {
+        if stored.len() < HEADER_BYTES || stored[0] != VERSION {
+            return Err(UnitError::Damaged);
+        }
+        let mut checksum = [0; 8];
+        checksum.copy_from_slice(&stored[CHECKSUM_AT..HEADER_BYTES]);
+        if unit_checksum(&[&stored[..CHECKSUM_AT], &stored[HEADER_BYTES..]]) != u64::from_be_bytes(checksum) {
+            return Err(UnitError::Damaged);
+        }
+        let profile = ErasureProfile::new(stored[1], stored[2]).map_err(|_| UnitError::Damaged)?;
+        let mut segment = [0; SegmentId::BYTES];
+        segment.copy_from_slice(&stored[4..4 + SegmentId::BYTES]);
+        let mut stripe = [0; 4];
+        stripe.copy_from_slice(&stored[4 + SegmentId::BYTES..8 + SegmentId::BYTES]);
+        let key = ShardKey { segment: SegmentId::from_bytes(&segment), slot: Slot(stored[3]) };
+        Ok(UnitPlace { key, stripe: u32::from_be_bytes(stripe), profile })
+    }
+}
+
+fn header_of(place: UnitPlace, length: u32) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[0] = VERSION;
+    header[1] = place.profile.data_u8();
+    header[2] = place.profile.parity_u8();
+    header[3] = place.key.slot.0;
+    header[4..4 + SegmentId::BYTES].copy_from_slice(&place.key.segment.to_bytes());
+    header[4 + SegmentId::BYTES..8 + SegmentId::BYTES].copy_from_slice(&place.stripe.to_be_bytes());
+    header[8 + SegmentId::BYTES..CHECKSUM_AT].copy_from_slice(&length.to_be_bytes());
+    header
+}
