@@ -21,7 +21,7 @@ fn self_test_passes() {
 
 /// Runs `self_test_passes` on an emulated CPU; returns its report.
 fn self_test_on(cpu_model: &str) -> String {
-    let this_test = std::env::current_exe().unwrap();
+    let this_test = std::env::current_exe().expect("the running test has a path");
     let arguments = ["--exact", "self_test_passes", "--nocapture", "--test-threads=1"];
     let output = match Command::new(QEMU).args(["-cpu", cpu_model]).arg(this_test).args(arguments).output() {
         Ok(output) => output,
