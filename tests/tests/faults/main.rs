@@ -2,6 +2,7 @@
 
 mod crash;
 mod disks;
+mod power_cut;
 
 use std::{
     future::Future,
