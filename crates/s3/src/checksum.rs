@@ -383,6 +383,12 @@ fn parse_trailer(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Err
         .ok_or_else(|| invalid("x-amz-trailer must name one x-amz-checksum- trailer known here"))
 }
 
+/// Whether a GET or HEAD asks for the stored checksum (`x-amz-checksum-mode: ENABLED`).
+#[must_use]
+pub fn is_checksum_wanted(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-checksum-mode").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enabled"))
+}
+
 /// Reads `Content-MD5`.
 ///
 /// # Errors

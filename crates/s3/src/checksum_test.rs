@@ -58,6 +58,14 @@ fn request_headers() {
     );
     assert_eq!(request(&[("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")]).unwrap().content_md5.unwrap()[0], 0xd4);
     assert!(request(&[("x-amz-checksum-mode", "ENABLED")]).is_ok());
+    let mode = |value| {
+        [(HeaderName::from_static("x-amz-checksum-mode"), HeaderValue::from_static(value))].into_iter().collect()
+    };
+    assert!(
+        is_checksum_wanted(&mode("ENABLED"))
+            && !is_checksum_wanted(&mode("off"))
+            && !is_checksum_wanted(&HeaderMap::new())
+    );
 }
 
 #[test]

@@ -6,9 +6,12 @@
 //! chunk or trailer, and a trailer other than the announced one are errors.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use crate::{S3Error, S3ErrorCode, sigv4::ChunkSigner};
+use crate::{
+    PayloadKind, RequestChecksums, S3Error, S3ErrorCode, headers::parse_decoded_content_length, sigv4::ChunkSigner,
+};
 
 /// Bytes of a signed chunk: larger ones are refused, so that no client signs a whole object as one.
 pub const SIGNED_CHUNK_BYTES_MAX: u64 = 16 << 20;
@@ -99,6 +102,36 @@ impl ChunkedDecoder {
             trailer_signature_seen: false,
             bytes_behind: 0,
         }
+    }
+
+    /// The decoder of a request's body; `None` if the body is plain. `signer` is the one of the verified signature.
+    ///
+    /// # Errors
+    /// `MissingContentLength` or `InvalidArgument` for the decoded length, `InvalidRequest` for headers that do not fit
+    /// the payload kind.
+    pub fn for_request(
+        headers: &HeaderMap,
+        payload: PayloadKind,
+        signer: Option<ChunkSigner>,
+        checksums: &RequestChecksums,
+    ) -> Result<Option<Self>, S3Error> {
+        let (is_signed, has_trailer) = match payload {
+            PayloadKind::StreamingSigned { trailer } => (true, trailer),
+            PayloadKind::StreamingUnsignedTrailer => (false, true),
+            PayloadKind::Sha256(_) | PayloadKind::Unsigned => (false, false),
+        };
+        if checksums.trailer.is_some() && !has_trailer {
+            return Err(invalid("x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER"));
+        }
+        if !payload.is_chunked() {
+            return Ok(None);
+        }
+        if is_signed != signer.is_some() {
+            return Err(invalid("signed chunks need a signed request"));
+        }
+        let trailer_names = checksums.trailer.map(|algorithm| algorithm.header_name().to_owned()).into_iter().collect();
+        let decoded_bytes = parse_decoded_content_length(headers)?;
+        Ok(Some(Self::new(ChunkedOptions { decoded_bytes, signer, trailer_names, has_trailer })))
     }
 
     /// Takes bytes of the body and gives the decoded ones, as slices of them.

@@ -1,11 +1,14 @@
 //! Any split of any body decodes to the input; every truncation and every change is an error.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use proptest::prelude::*;
 use time::macros::datetime;
 
 use super::*;
-use crate::sigv4::{RequestParts, Signer};
+use crate::{
+    PayloadKind, RequestChecksums,
+    sigv4::{RequestParts, Signer},
+};
 
 const TRAILER: &str = "x-amz-checksum-crc32";
 
@@ -105,7 +108,7 @@ fn large_unsigned_chunks_are_not_collected() {
     decoder.push(Bytes::from_static(b"40000000\r\n")).unwrap();
     let piece = Bytes::from(vec![7; 1 << 20]);
     let given = decoder.push(piece.clone()).unwrap();
-    assert_eq!(given, [piece.clone()]);
+    assert_eq!(given, std::slice::from_ref(&piece));
     assert_eq!(given[0].as_ptr(), piece.as_ptr());
 }
 
@@ -191,6 +194,29 @@ fn an_error_is_final() {
     assert!(decoder.push(Bytes::from_static(b"x\r\n")).is_err());
     assert!(decoder.push(Bytes::from_static(b"5\r\nhello\r\n0\r\n\r\n")).is_err());
     assert!(decoder.finish().is_err());
+}
+
+#[test]
+fn a_request_says_how_its_body_is_framed() {
+    let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+        let pair = |&(name, value): &(&'static str, &'static str)| (name.parse().unwrap(), value.parse().unwrap());
+        pairs.iter().map(pair).collect()
+    };
+    let decoder = |kind: PayloadKind, pairs: &[(&'static str, &'static str)]| {
+        let headers = headers(pairs);
+        let checksums = RequestChecksums::parse(&headers).unwrap();
+        ChunkedDecoder::for_request(&headers, kind, None, &checksums).map_err(|error| error.code.as_str())
+    };
+    let length = ("x-amz-decoded-content-length", "5");
+    let trailer = ("x-amz-trailer", TRAILER);
+    assert!(decoder(PayloadKind::Unsigned, &[]).unwrap().is_none());
+    assert_eq!(decoder(PayloadKind::Unsigned, &[trailer]).unwrap_err(), "InvalidRequest");
+    assert_eq!(decoder(PayloadKind::StreamingUnsignedTrailer, &[trailer]).unwrap_err(), "MissingContentLength");
+    let signed = PayloadKind::StreamingSigned { trailer: false };
+    assert_eq!(decoder(signed, &[length]).unwrap_err(), "InvalidRequest");
+    let mut decoder = decoder(PayloadKind::StreamingUnsignedTrailer, &[length, trailer]).unwrap().unwrap();
+    decoder.push(Bytes::from_static(b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n")).unwrap();
+    assert_eq!(decoder.finish().unwrap().get(TRAILER), Some("NhCmhg=="));
 }
 
 #[test]

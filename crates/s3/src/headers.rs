@@ -192,13 +192,25 @@ pub fn parse_metadata_directive(headers: &HeaderMap) -> Result<MetadataDirective
 /// # Errors
 /// `MissingContentLength` if it is not there, `InvalidArgument` if it is no number.
 pub fn parse_decoded_content_length(headers: &HeaderMap) -> Result<u64, S3Error> {
-    const NAME: &str = "x-amz-decoded-content-length";
-    let text = single_header(headers, NAME)?.ok_or(S3ErrorCode::MissingContentLength)?.trim();
+    parse_byte_count(headers, "x-amz-decoded-content-length")?.ok_or_else(|| S3ErrorCode::MissingContentLength.into())
+}
+
+/// The size a completed upload must have, if the request says it; another size is `InvalidRequest`.
+///
+/// # Errors
+/// `InvalidArgument` if it is no number.
+pub fn parse_mp_object_size(headers: &HeaderMap) -> Result<Option<u64>, S3Error> {
+    parse_byte_count(headers, "x-amz-mp-object-size")
+}
+
+fn parse_byte_count(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>, S3Error> {
+    let Some(text) = single_header(headers, name)?.map(str::trim) else { return Ok(None) };
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse()
         .ok()
         .filter(|_| digits)
-        .ok_or_else(|| S3Error::invalid_argument(NAME, text, "the length must be a number of bytes"))
+        .map(Some)
+        .ok_or_else(|| S3Error::invalid_argument(name, text, "the length must be a number of bytes"))
 }
 
 /// `response-*` of a signed GET or HEAD: headers the answer carries instead of the stored ones.

@@ -83,6 +83,8 @@ fn directive_and_decoded_length() {
     for value in ["", "-1", "+1", "1a", "99999999999999999999"] {
         assert!(length(value).is_err(), "{value}");
     }
+    assert_eq!(parse_mp_object_size(&map(&[])).unwrap(), None);
+    assert_eq!(parse_mp_object_size(&map(&[("x-amz-mp-object-size", "7")])).unwrap(), Some(7));
     assert_eq!(parse_decoded_content_length(&map(&[])).unwrap_err().code, S3ErrorCode::MissingContentLength);
 }
 

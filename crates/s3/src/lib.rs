@@ -4,6 +4,7 @@
 //! bytes it is handed, so it can be fuzzed, tested and reused without a server. Bad input always gives an
 //! [`S3Error`], never a panic, and every buffer it holds has a bound next to its constant.
 
+mod body;
 pub mod checksum;
 pub mod chunked;
 pub mod conditional;
@@ -20,8 +21,9 @@ pub mod sigv4;
 pub mod uri;
 pub mod xml;
 
+pub use body::{BodyVerifier, VerifiedBody};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, ChecksumType, RequestChecksums};
-pub use chunked::{ChunkedDecoder, Trailers};
+pub use chunked::{ChunkedDecoder, ChunkedOptions, Trailers};
 pub use conditional::{ReadConditions, WriteConditions};
 pub use copy_source::CopySource;
 pub use error::{S3Error, S3ErrorCode};

@@ -166,6 +166,9 @@ impl Operation {
         if subresource == Some("uploadId") && query.get("uploadId") == Some("") {
             return Err(S3Error::invalid_argument("uploadId", "", "the upload id may not be empty"));
         }
+        if has_part_number && matches!(*method, Method::GET | Method::HEAD) && headers.contains_key("range") {
+            return Err(S3Error::new(S3ErrorCode::InvalidRequest, "send Range or partNumber, not both"));
+        }
         match (method.as_str(), subresource) {
             ("PUT", Some("uploadId")) if has_part_number && is_copy => Ok(Self::UploadPartCopy),
             ("PUT", Some("uploadId")) if has_part_number => Ok(Self::UploadPart),

@@ -98,6 +98,8 @@ fn requests_that_fit_nothing() {
     ] {
         assert_eq!(route(request), Err(code), "{request}");
     }
+    let range = [("range", "bytes=0-0")];
+    assert_eq!(route_with("GET", "/bucket/k?partNumber=1", &range).unwrap_err().code, InvalidRequest);
     let form = [("content-type", "multipart/form-data; boundary=x")];
     assert_eq!(route_with("POST", "/bucket", &form).unwrap_err().code, NotImplemented);
 }
