@@ -1,1 +1,26 @@
-//! To be written.
+//! The metadata group: buckets, keys, manifests, identities and the cluster map, kept by Raft.
+//!
+//! Commands go in, rows come out; openraft is not visible outside this crate.
+
+mod command;
+mod row;
+mod view;
+
+pub use command::{
+    ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
+    Refusal, Reply,
+};
+pub use row::{
+    Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
+    PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
+};
+pub use view::{
+    FoundObject, GarbageTotals, ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdict, Verdicts,
+};
+
+/// Most rows a command of repair or reaping touches.
+pub const BATCH_ROWS_MAX: usize = 500;
+/// Most extents of a row: 5 GiB of 64 MiB segments.
+pub const EXTENTS_MAX: usize = 80;
+/// Largest object that travels in its row.
+pub const INLINE_BYTES_MAX: usize = 16 * 1024;

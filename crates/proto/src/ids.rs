@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn segment_bytes_keep_the_order() {
-        let id = |writer, sequence| SegmentId { group: GroupId(7), writer: WriterId(writer), sequence: Sequence(sequence) };
+        let id =
+            |writer, sequence| SegmentId { group: GroupId(7), writer: WriterId(writer), sequence: Sequence(sequence) };
         let ids = [id(1, 2), id(1, 300), id(2, 0), id(256, 1)];
         assert!(ids.windows(2).all(|pair| pair[0].to_bytes() < pair[1].to_bytes()));
         assert!(ids.iter().all(|id| SegmentId::from_bytes(&id.to_bytes()) == *id));
