@@ -49,11 +49,7 @@ enum Moves {
 }
 
 /// Takes in files that are in the log and not in the index. Answers how many headers could not be read.
-pub(super) fn catch_up(
-    index: &Index,
-    log: &DB,
-    log_files: &BTreeMap<FileId, LogFile>,
-) -> Result<u64, ShardStoreError> {
+pub(super) fn catch_up(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
     let mut unreadable = 0;
     for (file, found) in log_files {
         if !index.files().contains_key(file) {
@@ -158,10 +154,7 @@ fn entry(log: &DB, key: LogKey) -> Option<(u8, Vec<u8>)> {
 
 /// Forgets files the log does not have: dropped ones whose row stayed, and lost ones together with their shards.
 /// Answers how many shards were lost.
-pub(super) fn forget_lost_files(
-    index: &Index,
-    log_files: &BTreeMap<FileId, LogFile>,
-) -> Result<u64, ShardStoreError> {
+pub(super) fn forget_lost_files(index: &Index, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
     let missing: Vec<_> = index.files().keys().filter(|file| !log_files.contains_key(file)).copied().collect();
     let mut lost = 0;
     for file in missing {

@@ -226,7 +226,9 @@ mod tests {
     fn files(rows: &[(u64, u64)]) -> Vec<(FileId, FileRow)> {
         let key = |counter| LogKey { start: 1, counter };
         let numbered = (0_u64..).zip(rows);
-        numbered.map(|(at, (bytes, live))| (FileId(key(at)), FileRow { last: key(at), bytes: *bytes, live: *live })).collect()
+        numbered
+            .map(|(at, (bytes, live))| (FileId(key(at)), FileRow { last: key(at), bytes: *bytes, live: *live }))
+            .collect()
     }
 
     fn chosen(rows: &[(u64, u64)]) -> Vec<u64> {

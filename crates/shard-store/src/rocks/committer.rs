@@ -22,6 +22,7 @@ use super::{
     index_thread::{IndexOrder, IngestedFile, LogFinish},
     log_writer::{FullFile, LogOrder},
 };
+use crate::FenceReason;
 
 /// Runs until the log writer is gone.
 pub(super) fn run(
@@ -43,20 +44,23 @@ pub(super) fn run(
 
 fn commit(core: &Core, file: FullFile, index: &mpsc::Sender<IndexOrder>) {
     let FullFile { writer, path, id, last, bytes, finishes } = file;
+    // A disk that failed must not make more shards exist.
+    if let Some(reason) = core.vitals.health.write_fence() {
+        drop(writer);
+        return refuse(core, finishes, &reason);
+    }
     if let Err(detail) = finish_and_ingest(core, writer, &path) {
-        let error = core.vitals.health.fail_writes(&detail);
-        for finish in finishes {
-            core.pending.release(&finish.held);
-            let _ = finish.reply.send(Err(core.vitals.fenced(error.clone())));
-        }
-        return;
+        let reason = core.vitals.health.fail_writes(&detail);
+        return refuse(core, finishes, &reason);
     }
     let (done, indexed) = oneshot::channel();
     let order = IndexOrder::File { file: IngestedFile { id, last, bytes, finishes }, done };
     match index.blocking_send(order) {
         // Waited for, so that the files keep their order and the next one can gather more shards.
         Ok(()) => drop(indexed.blocking_recv()),
-        Err(mpsc::error::SendError(order)) => refuse(core, order),
+        // The index thread is gone: the disk is being closed.
+        Err(mpsc::error::SendError(IndexOrder::File { file, .. })) => refuse(core, file.finishes, &FenceReason::Closed),
+        Err(_) => {}
     }
 }
 
@@ -65,8 +69,6 @@ fn finish_and_ingest(
     mut writer: rocksdb::SstFileWriter<'static>,
     path: &std::path::Path,
 ) -> Result<(), String> {
-    // A disk that failed must not make more shards exist.
-    core.vitals.check_write().map_err(|e| e.to_string())?;
     writer.finish().map_err(|e| format!("finish of a log file: {e}"))?;
     drop(writer);
     Faults::hit(&core.vitals.faults.before_ingest)?;
@@ -74,11 +76,9 @@ fn finish_and_ingest(
     Faults::hit(&core.vitals.faults.after_ingest)
 }
 
-/// The index thread is gone: the disk is being closed.
-fn refuse(core: &Core, order: IndexOrder) {
-    let IndexOrder::File { file, .. } = order else { return };
-    for LogFinish { reply, held, .. } in file.finishes {
+fn refuse(core: &Core, finishes: Vec<LogFinish>, reason: &FenceReason) {
+    for LogFinish { reply, held, .. } in finishes {
         core.pending.release(&held);
-        let _ = reply.send(Err(core.vitals.fenced(crate::FenceReason::Closed)));
+        let _ = reply.send(Err(core.vitals.fenced(reason.clone())));
     }
 }

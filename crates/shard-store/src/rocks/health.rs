@@ -42,9 +42,8 @@ impl Failures {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Self::default(),
             Err(_) => return Self { count: 2, ..Self::default() },
         };
-        let field = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok())
-        };
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
         match (field("failures"), field("start")) {
             (Some(count), Some(start)) => Self { count, start, verified: field("verified") == Some(1) },
             _ => Self { count: 2, ..Self::default() },

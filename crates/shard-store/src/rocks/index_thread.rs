@@ -61,15 +61,37 @@ pub(super) struct IngestedFile {
 #[derive(Debug)]
 pub(super) enum IndexOrder {
     /// A WAL-lane shard.
-    Small { header: HeaderFields, payload_bytes: u64, units: Vec<SealedUnit>, mode: WriteMode, reply: Reply<Finished> },
+    Small {
+        header: HeaderFields,
+        payload_bytes: u64,
+        units: Vec<SealedUnit>,
+        mode: WriteMode,
+        reply: Reply<Finished>,
+    },
     /// Whether a shard exists, durably.
-    Confirm { key: ShardKey, reply: Reply<Finished> },
-    Delete { keys: Vec<ShardKey>, index: MetaIndex, reply: Reply<u64> },
+    Confirm {
+        key: ShardKey,
+        reply: Reply<Finished>,
+    },
+    Delete {
+        keys: Vec<ShardKey>,
+        index: MetaIndex,
+        reply: Reply<u64>,
+    },
     /// The shards of a file come into being.
-    File { file: IngestedFile, done: oneshot::Sender<()> },
+    File {
+        file: IngestedFile,
+        done: oneshot::Sender<()>,
+    },
     /// Files were dropped from the log.
-    Forget { files: Vec<FileId>, reply: Reply<()> },
-    Attach { attach: AttachNumber, reply: Reply<()> },
+    Forget {
+        files: Vec<FileId>,
+        reply: Reply<()>,
+    },
+    Attach {
+        attach: AttachNumber,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -106,7 +128,9 @@ fn commit_group(core: &Core, group: Vec<IndexOrder>) {
 
 fn sync(core: &Core) -> Result<(), FenceReason> {
     let result = Faults::hit(&core.vitals.faults.index_sync).map_err(IndexError::Engine);
-    result.and_then(|()| core.index.sync()).map_err(|e| core.vitals.health.fail_writes(&format!("sync of the index: {e}")))
+    result
+        .and_then(|()| core.index.sync())
+        .map_err(|e| core.vitals.health.fail_writes(&format!("sync of the index: {e}")))
 }
 
 /// Writes one order's batch. An order that changes nothing but must be answered after the sync is an answer too.

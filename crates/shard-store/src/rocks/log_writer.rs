@@ -61,10 +61,20 @@ pub(super) struct FinishOrder {
 #[derive(Debug)]
 pub(super) enum LogOrder {
     /// A stream begins, with places it has already (cleaning).
-    Begin { stream: u64, places: Vec<Place> },
+    Begin {
+        stream: u64,
+        places: Vec<Place>,
+    },
     /// The unit of a stripe.
-    Unit { stream: u64, stripe: u32, value: UnitValue },
-    Finish { stream: u64, finish: Box<FinishOrder> },
+    Unit {
+        stream: u64,
+        stripe: u32,
+        value: UnitValue,
+    },
+    Finish {
+        stream: u64,
+        finish: Box<FinishOrder>,
+    },
     /// Hand the open file over soon.
     Commit,
     /// Something changed beside the queue: a stream ended, the committer is free.

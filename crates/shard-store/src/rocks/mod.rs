@@ -194,10 +194,7 @@ impl RocksShardStore {
     }
 
     /// Sends an order to the index thread and waits for its answer.
-    async fn order<T>(
-        &self,
-        order: impl FnOnce(index_thread::Reply<T>) -> IndexOrder,
-    ) -> Result<T, ShardStoreError> {
+    async fn order<T>(&self, order: impl FnOnce(index_thread::Reply<T>) -> IndexOrder) -> Result<T, ShardStoreError> {
         self.vitals.check_write()?;
         let sender = self.opened()?.index;
         let (reply, answer) = oneshot::channel();
@@ -226,7 +223,8 @@ fn start_threads(core: Arc<Core>) -> std::io::Result<(Open, Threads)> {
     let (files, full_files) = std_mpsc::sync_channel(1);
     let ended = Arc::new(Ended::default());
     let in_commit = Arc::new(AtomicUsize::new(0));
-    let thread = |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    let thread =
+        |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
 
     let shared = Arc::clone(&core);
     let index_thread = thread("disk-index", Box::new(move || index_thread::run(&shared, index_orders)))?;

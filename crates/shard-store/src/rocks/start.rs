@@ -22,7 +22,10 @@ use super::{
     clean::drop_file,
     core::{Core, Faults, Figures, Pending, Vitals},
     engine::{OpenFiles, engine_error, family, is_damage, open_index, open_log, synced},
-    folder::{FORMAT, FolderState, Marker, Paths, inspect, is_mount_point, read_marker, remove_tree, sync_folder, write_marker},
+    folder::{
+        FORMAT, FolderState, Marker, Paths, inspect, is_mount_point, read_marker, remove_tree, sync_folder,
+        write_marker,
+    },
     health::{Failures, Health, rebuild_done, wants_rebuild},
     index::{Index, get_state},
     keys::{CF_LOG_STATE, FileId, STATE_ANSWERED, STATE_ATTACH, STATE_IDENTITY, STATE_START},
