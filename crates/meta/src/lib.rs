@@ -4,6 +4,7 @@
 
 mod command;
 mod row;
+mod rows;
 mod view;
 
 pub use command::{
@@ -14,6 +15,7 @@ pub use row::{
     Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
     PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
 };
+pub use rows::{Change, MemoryRows, Overlay, RowsError, RowsRead};
 pub use view::{
     FoundObject, GarbageTotals, ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdict, Verdicts,
 };
