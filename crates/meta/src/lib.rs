@@ -2,18 +2,25 @@
 //!
 //! Commands go in, rows come out; openraft is not visible outside this crate.
 
+mod apply;
 mod command;
+mod keys;
+mod query;
 mod row;
+mod rows;
 mod view;
 
+pub use apply::{apply_entry, decode_entry, encode_entry};
 pub use command::{
     ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
     Refusal, Reply,
 };
+pub use query::Query;
 pub use row::{
     Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
     PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
 };
+pub use rows::{Change, MemoryRows, Overlay, RowsError, RowsRead};
 pub use view::{
     FoundObject, GarbageTotals, ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdict, Verdicts,
 };
@@ -22,5 +29,9 @@ pub use view::{
 pub const BATCH_ROWS_MAX: usize = 500;
 /// Most extents of a row: 5 GiB of 64 MiB segments.
 pub const EXTENTS_MAX: usize = 80;
+/// Longest segment.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Smallest part of an upload, but for its last.
+pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 /// Largest object that travels in its row.
 pub const INLINE_BYTES_MAX: usize = 16 * 1024;
