@@ -115,8 +115,7 @@ async fn purges_nothing_that_the_rows_have_only_in_memory() {
 #[tokio::test]
 async fn a_purge_makes_the_rows_durable_first() {
     let temp = tempfile::tempdir().unwrap();
-    let state =
-        StateShared::open(StateFolder::new(temp.path()), true, |_, _, _| Ok(Default::default()), None).unwrap();
+    let state = StateShared::open(StateFolder::new(temp.path()), true, |_, _, _| Ok(Default::default()), None).unwrap();
     let mut machine = StateMachine::new(Arc::clone(&state));
     let mut log = LogStore::create(&temp.path().join("log"), IDENTITY, flushed(&state)).unwrap();
     let entries: Vec<_> = (0..10).map(|index| entry(index, 1)).collect();

@@ -71,9 +71,10 @@ impl Group {
         running.map_err(|error| fatal(&error))?;
         match leader {
             Some(leader) if leader == self.own => Ok(self.raft.clone()),
-            Some(leader) => self.network.voter(leader).ok_or_else(|| {
-                MetaError::unavailable(format!("the leader, voter {leader}, cannot be reached"))
-            }),
+            Some(leader) => self
+                .network
+                .voter(leader)
+                .ok_or_else(|| MetaError::unavailable(format!("the leader, voter {leader}, cannot be reached"))),
             None => Err(MetaError::unavailable("the group has no leader")),
         }
     }
@@ -136,12 +137,8 @@ impl Member {
         let group = Group { own: voter, raft: raft.clone(), network: network.clone() };
         let proposer = Proposer::start(group.clone(), rules.encode);
         let reads = ReadIndex::start(group, Arc::clone(&state));
-        let upkeep = Upkeep {
-            raft: raft.clone(),
-            state: Arc::clone(&state),
-            log: gauge.clone(),
-            space: Arc::clone(&space),
-        };
+        let upkeep =
+            Upkeep { raft: raft.clone(), state: Arc::clone(&state), log: gauge.clone(), space: Arc::clone(&space) };
         let upkeep = tokio::spawn(upkeep.run());
         let folder = Mutex::new(folder);
         Ok(Self { voter, raft, state, log: gauge, space, proposer, reads, network, upkeep, folder })

@@ -136,7 +136,12 @@ impl MetaView {
     ///
     /// # Errors
     /// [`MetaError::Damaged`] where a row cannot be read.
-    pub fn segments(&self, pg: PgId, after: Option<SegmentId>, limit: usize) -> Result<Vec<(SegmentId, SegmentRow)>, MetaError> {
+    pub fn segments(
+        &self,
+        pg: PgId,
+        after: Option<SegmentId>,
+        limit: usize,
+    ) -> Result<Vec<(SegmentId, SegmentRow)>, MetaError> {
         Ok(self.query().segments(pg, after, limit)?)
     }
 
@@ -152,7 +157,11 @@ impl MetaView {
     ///
     /// # Errors
     /// [`MetaError::Damaged`] where a row cannot be read.
-    pub fn missing(&self, after: Option<(PgId, SegmentId, Slot)>, limit: usize) -> Result<Vec<(PgId, SegmentId, Slot)>, MetaError> {
+    pub fn missing(
+        &self,
+        after: Option<(PgId, SegmentId, Slot)>,
+        limit: usize,
+    ) -> Result<Vec<(PgId, SegmentId, Slot)>, MetaError> {
         Ok(self.query().missing(after, limit)?)
     }
 
@@ -176,7 +185,11 @@ impl MetaView {
     ///
     /// # Errors
     /// [`MetaError::Damaged`] where a row cannot be read.
-    pub fn free_garbage(&self, from: Option<GarbageKey>, limit: usize) -> Result<Vec<(GarbageKey, GarbageRow)>, MetaError> {
+    pub fn free_garbage(
+        &self,
+        from: Option<GarbageKey>,
+        limit: usize,
+    ) -> Result<Vec<(GarbageKey, GarbageRow)>, MetaError> {
         Ok(self.query().free_garbage(from, limit)?)
     }
 
@@ -192,7 +205,10 @@ impl MetaView {
     ///
     /// # Errors
     /// [`MetaError::Damaged`] where a row cannot be read.
-    pub fn internal_uploads_of_closed_writers(&self, limit: usize) -> Result<Vec<(BucketId, String, UploadId)>, MetaError> {
+    pub fn internal_uploads_of_closed_writers(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(BucketId, String, UploadId)>, MetaError> {
         Ok(self.query().internal_uploads_of_closed_writers(limit)?)
     }
 

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::error::{Fatal, RPCError, RaftError, RemoteError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 use openraft::{EmptyNode, OptionalSend};
 
 use super::types::{Raft, Snapshot, Types, Vote};
@@ -51,7 +49,11 @@ impl Network {
     #[cfg(test)]
     pub(crate) fn cut_off(&self, voter: u64, cut: bool) {
         let mut inner = self.lock();
-        if cut { inner.cut_off.insert(voter) } else { inner.cut_off.remove(&voter) };
+        if cut {
+            inner.cut_off.insert(voter)
+        } else {
+            inner.cut_off.remove(&voter)
+        };
     }
 }
 

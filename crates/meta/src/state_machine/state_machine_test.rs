@@ -119,7 +119,10 @@ async fn a_crash_amid_an_install_leaves_the_old_or_the_new_rows() {
 
         let follower = open(&folder, None);
         let switched = crash == InstallStep::Switched;
-        assert_eq!(rows_of(&follower), if switched { rows_of(&leader) } else { (rows_of(&leader).0[..10].to_vec(), 9) });
+        assert_eq!(
+            rows_of(&follower),
+            if switched { rows_of(&leader) } else { (rows_of(&leader).0[..10].to_vec(), 9) }
+        );
         assert_eq!(follower.installed().unwrap(), switched.then_some(50));
         let mut machine = StateMachine::new(Arc::clone(&follower));
         machine.install_snapshot(&snapshot.meta, snapshot.snapshot.clone()).await.unwrap();
