@@ -192,17 +192,22 @@ impl SegmentReader {
 
     fn note_bad(&self, slot: usize) {
         self.failed.lock().expect("no holder of this lock panics")[slot] = true;
-        if let Ok(slot) = u8::try_from(slot) {
+        // A disk that is away is upkeep's business as a whole, not shard by shard.
+        if let Some(slot) = u8::try_from(slot).ok().filter(|_| self.is_up(slot)) {
             let (pg, segment) = (self.source.pg, self.source.segment);
             self.shared.reports.push(ShardReport { pg, segment, slot: Slot(slot) });
         }
+    }
+
+    fn is_up(&self, slot: usize) -> bool {
+        self.source.disks[slot].is_some_and(|disk| self.shared.disks.up(disk))
     }
 
     /// Slots in the order they are best asked: data first, those that failed never, those recorded as missing last.
     fn order(&self) -> Vec<usize> {
         let failed = self.failed.lock().expect("no holder of this lock panics").clone();
         let missing = |slot: &usize| self.source.missing.iter().any(|known| usize::from(known.0) == *slot);
-        let down = |slot: &usize| !self.source.disks[*slot].is_some_and(|disk| self.shared.disks.up(disk));
+        let down = |slot: &usize| !self.is_up(*slot);
         let usable: Vec<usize> = (0..failed.len()).filter(|slot| !failed[*slot]).collect();
         let (last, first): (Vec<usize>, Vec<usize>) =
             usable.into_iter().partition(|slot| missing(slot) || down(slot));
@@ -259,7 +264,7 @@ impl<'a> Gathering<'a> {
         while !self.satisfied() {
             self.ask_spares();
             if self.running.is_empty() {
-                return Err(self.too_few("bad, missing or on disks that are away"));
+                return Err(self.too_few());
             }
             tokio::select! {
                 biased;
@@ -287,8 +292,7 @@ impl<'a> Gathering<'a> {
 
     fn likely(&self, slot: usize) -> bool {
         let missing = self.reader.source.missing.iter().any(|known| usize::from(known.0) == slot);
-        let up = self.reader.source.disks[slot].is_some_and(|disk| self.reader.shared.disks.up(disk));
-        up && !missing
+        self.reader.is_up(slot) && !missing
     }
 
     fn ask(&mut self, slot: usize) {
@@ -347,11 +351,14 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    fn too_few(&self, why: &str) -> EngineError {
-        let good = self.units.iter().map(|units| self.good(units)).min().unwrap_or(0);
-        EngineError::Corrupt {
-            segment: self.reader.source.segment,
-            detail: format!("{good} good units where {} are needed, the others are {why}", self.reader.data()),
+    fn too_few(&self) -> EngineError {
+        let (segment, needed) = (self.reader.source.segment, self.reader.data());
+        let up = (0..self.asks.len()).filter(|slot| self.reader.is_up(*slot)).count();
+        if up < needed {
+            return EngineError::unavailable(format!("segment {segment}: {up} of its disks are up, {needed} are needed"));
         }
+        let good = self.units.iter().map(|units| self.good(units)).min().unwrap_or(0);
+        let detail = format!("{good} good units of a stripe where {needed} are needed, the others are bad or missing");
+        EngineError::Corrupt { segment, detail }
     }
 }
