@@ -30,7 +30,7 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use ids::{IdSource, RandomIds};
 pub use map::ClusterMap;
-pub use ops::{Committed, Completion, DiskReport, EngineStatus, GroupReport, ObjectCommit, PartCommit, PartRange};
+pub use ops::{Committed, DiskReport, EngineStatus, GroupReport, ObjectCommit, PartCommit, PartRange};
 pub use options::{EngineOptions, ProfileChoice};
 pub use read::{ObjectBody, ObjectReader};
 pub use write::{ObjectWriter, StoredBytes, WriteKind, WriteTarget};

@@ -12,7 +12,6 @@ use cairn_proto::{BucketId, UploadId, VersionId};
 use crate::error::EngineError;
 
 pub use objects::PartRange;
-pub use uploads::Completion;
 pub use status::{DiskReport, EngineStatus, GroupReport};
 
 /// What a commit of an object says beside its bytes.

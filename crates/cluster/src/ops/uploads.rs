@@ -11,21 +11,6 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::write::{self, StoredBytes};
 
-/// What completes an upload.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Completion {
-    /// The upload.
-    pub upload: UploadId,
-    /// The chosen parts, ascending.
-    pub parts: Vec<ChosenPart>,
-    /// The object's ETag, without quotes.
-    pub etag: String,
-    /// Its checksum.
-    pub checksum: Option<ChecksumRow>,
-    /// Conditions on the key's present version.
-    pub preconditions: Preconditions,
-}
-
 impl Engine {
     /// Opens an upload.
     ///
@@ -61,13 +46,17 @@ impl Engine {
     /// # Errors
     /// [`EngineError::InvalidPart`], [`EngineError::InvalidPartOrder`], [`EngineError::PartTooSmall`],
     /// [`EngineError::NoSuchUpload`], [`EngineError::PreconditionFailed`].
+    #[expect(clippy::too_many_arguments, reason = "they are what the S3 call carries, each of its own type")]
     pub async fn complete_upload(
         &self,
         bucket: BucketId,
         key: &str,
-        completion: Completion,
+        upload: UploadId,
+        parts: Vec<ChosenPart>,
+        etag: String,
+        checksum: Option<ChecksumRow>,
+        preconditions: Preconditions,
     ) -> Result<Committed, EngineError> {
-        let Completion { upload, parts, etag, checksum, preconditions } = completion;
         let command =
             Command::CompleteUpload { bucket, key: key.to_owned(), upload, parts, etag, checksum, preconditions };
         version_of(self.shared().writer.commit(command).await?)
