@@ -66,11 +66,25 @@ impl DiskCalls {
     where
         F: Future<Output = Result<T, ShardStoreError>>,
     {
+        self.call_within(self.within, disks, disk, work).await
+    }
+
+    /// Calls the disk for work that may take longer than others.
+    pub(crate) async fn call_within<T, F>(
+        &self,
+        within: Duration,
+        disks: &Disks,
+        disk: DiskId,
+        work: impl FnOnce(Arc<dyn ShardStore>) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, ShardStoreError>>,
+    {
         if !self.reachable(disks, disk) {
             return Err(CallError::Away);
         }
         let store = disks.get(disk).ok_or(CallError::Away)?;
-        match tokio::time::timeout(self.within, work(store)).await {
+        match tokio::time::timeout(within, work(store)).await {
             Ok(Ok(answer)) => {
                 self.rests.worked(&disk);
                 Ok(answer)
@@ -78,7 +92,7 @@ impl DiskCalls {
             Ok(Err(error)) => Err(self.failed(disk, error)),
             Err(_) => {
                 if self.rests.failed(disk) {
-                    warn!(%disk, within = ?self.within, "a disk does not answer upkeep, it goes on without it");
+                    warn!(%disk, ?within, "a disk does not answer upkeep, it goes on without it");
                 }
                 disks.note_failure(disk);
                 Err(CallError::Late)

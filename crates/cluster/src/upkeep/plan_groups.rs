@@ -11,8 +11,6 @@ use cairn_proto::DiskId;
 use crate::map::profile_row;
 use crate::options::ProfileChoice;
 
-/// Fewest writable groups of the profile in use.
-pub(crate) const GROUPS_MIN: usize = 16;
 /// Most groups that take segments; beyond it new ones are made only if not one is writable.
 pub(crate) const GROUPS_MAX: usize = 4096;
 
@@ -33,15 +31,17 @@ pub(crate) fn usable_profile(wanted: ProfileRow, usable: usize) -> Option<Profil
     (data > 0).then_some(ProfileRow { data, parity: wanted.parity })
 }
 
-/// Plans the groups that are missing. `expected` is how many disks there are when none is away.
+/// Plans the groups that are missing: at least `groups_min` are to be writable. `expected` is how many disks there are
+/// when none is away.
 pub(crate) fn plan_groups<'a>(
     pgs: impl IntoIterator<Item = &'a PgRow>,
     usable: &BTreeSet<DiskId>,
     expected: usize,
     choice: ProfileChoice,
-) -> Vec<NewGroups> {
-    let Some(wanted) = choice.for_disks(expected.max(usable.len())).map(profile_row) else { return Vec::new() };
-    let Some(profile) = usable_profile(wanted, usable.len()) else { return Vec::new() };
+    groups_min: usize,
+) -> Option<NewGroups> {
+    let wanted = profile_row(choice.for_disks(expected.max(usable.len()))?);
+    let profile = usable_profile(wanted, usable.len())?;
     let disks: Vec<DiskId> = usable.iter().copied().collect();
     let standing: Vec<&PgRow> = pgs.into_iter().filter(|pg| !pg.retired).collect();
     let fitting: Vec<&PgRow> = standing
@@ -52,19 +52,19 @@ pub(crate) fn plan_groups<'a>(
     let used: BTreeSet<DiskId> = fitting.iter().flat_map(|pg| pg.slots.iter().copied()).collect();
     // A disk in no group would stay empty for ever: a new disk gets a cycle of its own.
     let idle_disk = disks.iter().any(|disk| !used.contains(disk));
-    if fitting.len() >= GROUPS_MIN && !idle_disk {
-        return Vec::new();
+    if fitting.len() >= groups_min && !idle_disk {
+        return None;
     }
     let standing = standing.len();
     if !fitting.is_empty() && standing >= GROUPS_MAX {
-        return Vec::new();
+        return None;
     }
-    let wanting = GROUPS_MIN.saturating_sub(fitting.len()).max(1);
+    let wanting = groups_min.saturating_sub(fitting.len()).max(1);
     let cycles = wanting.div_ceil(disks.len());
     let width = usize::from(profile.data) + usize::from(profile.parity);
     let first = standing / disks.len();
     let groups = (first..first + cycles).flat_map(|number| cycle(&disks, width, number)).collect();
-    vec![NewGroups { profile, groups }]
+    Some(NewGroups { profile, groups })
 }
 
 /// One cycle: as many groups as disks, every disk once in every slot position. Cycles of different numbers step
@@ -93,6 +93,12 @@ mod tests {
 
     use super::*;
 
+    const GROUPS_MIN: usize = 16;
+
+    fn plan_of(pgs: &[PgRow], usable: &BTreeSet<DiskId>, expected: usize, choice: ProfileChoice) -> Option<NewGroups> {
+        plan_groups(pgs, usable, expected, choice, GROUPS_MIN)
+    }
+
     fn disks(ids: impl IntoIterator<Item = u128>) -> BTreeSet<DiskId> {
         ids.into_iter().map(DiskId).collect()
     }
@@ -101,7 +107,7 @@ mod tests {
         ProfileRow { data, parity }
     }
 
-    fn made(pgs: &mut Vec<PgRow>, plan: &[NewGroups]) {
+    fn made(pgs: &mut Vec<PgRow>, plan: &Option<NewGroups>) {
         for new in plan {
             for slots in &new.groups {
                 let id = PgId(pgs.len() as u64);
@@ -114,25 +120,25 @@ mod tests {
 
     #[test]
     fn profiles_follow_the_number_of_disks() {
-        let expected = [(1, 1, 0), (2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 3, 2), (6, 4, 2), (12, 4, 2)];
-        for (count, data, parity) in expected {
-            let plan = plan_groups(&[], &disks(0..count), usize::try_from(count).unwrap(), ProfileChoice::Auto);
-            assert_eq!(plan[0].profile, profile(data, parity), "{count} disks");
-            assert!(plan[0].groups.len() >= GROUPS_MIN);
+        let cases = [(1, 1, 0), (2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 3, 2), (6, 4, 2), (12, 4, 2)];
+        for (count, data, parity) in cases {
+            let plan = plan_of(&[], &disks(0..count), usize::try_from(count).unwrap(), ProfileChoice::Auto).unwrap();
+            assert_eq!(plan.profile, profile(data, parity), "{count} disks");
+            assert!(plan.groups.len() >= GROUPS_MIN);
         }
-        assert!(plan_groups(&[], &disks([]), 6, ProfileChoice::Auto).is_empty());
+        assert!(plan_of(&[], &disks([]), 6, ProfileChoice::Auto).is_none());
     }
 
     #[test]
     fn disks_away_keep_the_parity() {
         let mut pgs = Vec::new();
-        made(&mut pgs, &plan_groups(&[], &disks(0..6), 6, ProfileChoice::Auto));
-        let one_away = plan_groups(&pgs, &disks(0..5), 6, ProfileChoice::Auto);
-        assert_eq!(one_away[0].profile, profile(3, 2));
-        let two_away = plan_groups(&pgs, &disks(1..5), 6, ProfileChoice::Auto);
-        assert_eq!(two_away[0].profile, profile(2, 2));
-        assert_eq!(plan_groups(&pgs, &disks(1..4), 6, ProfileChoice::Auto)[0].profile, profile(1, 2));
-        assert!(plan_groups(&pgs, &disks(1..3), 6, ProfileChoice::Auto).is_empty(), "fewer than m+1 disks: no group");
+        made(&mut pgs, &plan_of(&[], &disks(0..6), 6, ProfileChoice::Auto));
+        let one_away = plan_of(&pgs, &disks(0..5), 6, ProfileChoice::Auto);
+        assert_eq!(one_away.unwrap().profile, profile(3, 2));
+        let two_away = plan_of(&pgs, &disks(1..5), 6, ProfileChoice::Auto);
+        assert_eq!(two_away.unwrap().profile, profile(2, 2));
+        assert_eq!(plan_of(&pgs, &disks(1..4), 6, ProfileChoice::Auto).unwrap().profile, profile(1, 2));
+        assert!(plan_of(&pgs, &disks(1..3), 6, ProfileChoice::Auto).is_none(), "fewer than m+1 disks: no group");
     }
 
     #[test]
@@ -140,23 +146,23 @@ mod tests {
         let mut pgs = Vec::new();
         for _ in 0..3 {
             for usable in [disks(0..6), disks(0..5), disks(0..4), disks(0..6)] {
-                let plan = plan_groups(&pgs, &usable, 6, ProfileChoice::Auto);
+                let plan = plan_of(&pgs, &usable, 6, ProfileChoice::Auto);
                 made(&mut pgs, &plan);
             }
         }
         assert_eq!(pgs.len(), 18 + 20 + 16, "each set of disks got its groups once");
-        let seventh = plan_groups(&pgs, &disks(0..7), 7, ProfileChoice::Auto);
-        assert!(seventh[0].groups.iter().any(|slots| slots.contains(&DiskId(6))), "a new disk is not left idle");
+        let seventh = plan_of(&pgs, &disks(0..7), 7, ProfileChoice::Auto);
+        assert!(seventh.as_ref().unwrap().groups.iter().any(|slots| slots.contains(&DiskId(6))), "a new disk is not left idle");
         made(&mut pgs, &seventh);
-        assert!(plan_groups(&pgs, &disks(0..7), 7, ProfileChoice::Auto).is_empty());
+        assert!(plan_of(&pgs, &disks(0..7), 7, ProfileChoice::Auto).is_none());
     }
 
     #[test]
     fn a_fixed_profile_narrows_and_comes_back() {
         let fixed = ProfileChoice::Fixed(ErasureProfile::new(8, 4).unwrap());
-        assert_eq!(plan_groups(&[], &disks(0..14), 14, fixed)[0].profile, profile(8, 4));
-        assert_eq!(plan_groups(&[], &disks(0..10), 14, fixed)[0].profile, profile(6, 4));
-        assert!(plan_groups(&[], &disks(0..4), 14, fixed).is_empty());
+        assert_eq!(plan_of(&[], &disks(0..14), 14, fixed).unwrap().profile, profile(8, 4));
+        assert_eq!(plan_of(&[], &disks(0..10), 14, fixed).unwrap().profile, profile(6, 4));
+        assert!(plan_of(&[], &disks(0..4), 14, fixed).is_none());
     }
 
     proptest! {
@@ -168,12 +174,12 @@ mod tests {
             let usable = disks(all.iter().copied().skip(away.min(count)));
             let choice = if auto { ProfileChoice::Auto } else { ProfileChoice::Fixed(ErasureProfile::new(data, parity).unwrap()) };
             let wanted = profile_row(choice.for_disks(count).unwrap());
-            let plan = plan_groups(&[], &usable, count, choice);
+            let plan = plan_of(&[], &usable, count, choice);
             if usable.len() <= usize::from(wanted.parity) {
-                prop_assert!(plan.is_empty());
+                prop_assert!(plan.is_none());
                 return Ok(());
             }
-            let new = &plan[0];
+            let new = plan.unwrap();
             prop_assert_eq!(new.profile.parity, wanted.parity);
             let width = usize::from(new.profile.data + new.profile.parity);
             prop_assert_eq!(usize::from(new.profile.data), usize::from(wanted.data).min(usable.len() - usize::from(wanted.parity)));

@@ -69,7 +69,12 @@ impl Wanted {
         }
     }
 
-    /// What was not in the listing at all.
+    /// All that was not in the listing, recorded as missing or not.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = ShardKey> {
+        self.shards.keys().copied()
+    }
+
+    /// What was not in the listing and is not recorded as missing.
     pub(crate) fn finish(self, findings: &mut PageFindings) {
         let unseen = self.shards.into_values().filter(|(_, recorded)| !recorded);
         findings.missing.extend(unseen.map(|(wanted, _)| wanted));
