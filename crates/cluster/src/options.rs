@@ -50,6 +50,8 @@ pub struct EngineOptions {
     pub groups_min: usize,
     /// A disk that is later than this behind the `k+1` first leaves its slot missing.
     pub answer_within: Duration,
+    /// A request that still waits for a disk after this gives the disk up, however few others there are.
+    pub give_up_after: Duration,
     /// A unit that takes longer than this to read is decoded from others.
     pub read_within: Duration,
     /// A disk that failed a request gets no new segments for so long.
@@ -83,6 +85,7 @@ impl Default for EngineOptions {
             profile: ProfileChoice::Auto,
             groups_min: 16,
             answer_within: Duration::from_secs(2),
+            give_up_after: Duration::from_secs(30),
             read_within: Duration::from_millis(500),
             failure_pause: Duration::from_secs(5),
             out_after: Duration::from_secs(600),

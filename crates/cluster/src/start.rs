@@ -5,8 +5,8 @@
 //! ```text
 //!                     known disk of this folder          none known
 //! disk, that one      attach                             -
-//! disk, another one   attach if the group knows it or    attach, if of this cluster
-//!                     it is new; the old one stays
+//! disk, another one   attach; a disk that is new to      attach, if of this cluster
+//!                     the group replaces the known one
 //! empty               refused if it was a mount point    format, attach
 //!                     and is none; else replacement
 //! missing, foreign    refused                            refused (missing: made and formatted)
@@ -107,8 +107,8 @@ pub(crate) async fn take_folder(shared: &Arc<Shared>, folder: &Path) -> bool {
 /// What to do with a folder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Plan {
-    /// The disk in it goes into service.
-    Open,
+    /// The disk in it goes into service, in the place of another where it is new and one is known.
+    Open { replaces: Option<DiskId> },
     /// An empty folder becomes a disk, in the place of another where one is known.
     Format { replaces: Option<DiskId> },
 }
@@ -119,6 +119,8 @@ struct FolderFacts {
     mounted: bool,
     cluster_id: u128,
     known: Option<(DiskId, bool)>,
+    /// Whether the group knows the disk in the folder.
+    attached_before: bool,
     /// Ids that other folders of this node already serve.
     taken: Vec<DiskId>,
 }
@@ -132,7 +134,11 @@ fn plan_folder(facts: &FolderFacts) -> Result<Plan, String> {
         FolderState::Disk { id, .. } if facts.taken.contains(id) => {
             Err(format!("another folder already holds disk {id}: this one is a copy"))
         }
-        FolderState::Disk { .. } => Ok(Plan::Open),
+        // Formatted as a replacement by a start that ended before the group heard of it.
+        FolderState::Disk { .. } if !facts.attached_before => {
+            Ok(Plan::Open { replaces: facts.known.map(|(disk, _)| disk).filter(|disk| !facts.taken.contains(disk)) })
+        }
+        FolderState::Disk { .. } => Ok(Plan::Open { replaces: None }),
         FolderState::Empty | FolderState::Missing => match facts.known {
             None => Ok(Plan::Format { replaces: None }),
             Some((disk, true)) if !facts.mounted => Err(format!(
@@ -150,7 +156,12 @@ async fn open_and_attach(shared: &Arc<Shared>, folder: &Path) -> Result<(), Stri
     let (opener, path) = (Arc::clone(&shared.opener), folder.to_owned());
     let looked = tokio::task::spawn_blocking(move || (opener.inspect(&path), opener.is_mount_point(&path)));
     let (state, mounted) = looked.await.map_err(|error| error.to_string())?;
+    let attached_before = match &state {
+        FolderState::Disk { id, .. } => shared.map.load().disks.contains_key(id),
+        _ => false,
+    };
     let facts = FolderFacts {
+        attached_before,
         state,
         mounted,
         cluster_id: shared.options.cluster_id,
@@ -159,7 +170,7 @@ async fn open_and_attach(shared: &Arc<Shared>, folder: &Path) -> Result<(), Stri
     };
     let plan = plan_folder(&facts)?;
     let (format_as, replaces) = match plan {
-        Plan::Open => (None, None),
+        Plan::Open { replaces } => (None, replaces),
         Plan::Format { replaces } => (Some(shared.ids.disk_id()), replaces),
     };
     let store = shared.opener.open(folder, format_as).await.map_err(|error| error.to_string())?;
@@ -217,7 +228,9 @@ mod tests {
     const DISK: DiskId = DiskId(1);
 
     fn plan(state: FolderState, mounted: bool, known: Option<(DiskId, bool)>) -> Result<Plan, String> {
-        plan_folder(&FolderFacts { state, mounted, cluster_id: OWN, known, taken: vec![DiskId(9)] })
+        let attached_before = matches!(state, FolderState::Disk { id, .. } if id < DiskId(10));
+        let taken = vec![DiskId(9)];
+        plan_folder(&FolderFacts { state, mounted, cluster_id: OWN, known, attached_before, taken })
     }
 
     #[test]
@@ -234,8 +247,10 @@ mod tests {
     #[test]
     fn a_disk_opens_unless_foreign_or_a_copy() {
         let disk = |id, cluster_id| FolderState::Disk { id: DiskId(id), cluster_id };
-        assert_eq!(plan(disk(1, OWN), false, None), Ok(Plan::Open));
-        assert_eq!(plan(disk(2, OWN), false, Some((DISK, true))), Ok(Plan::Open));
+        let open = |replaces| Ok(Plan::Open { replaces });
+        assert_eq!(plan(disk(1, OWN), false, None), open(None));
+        assert_eq!(plan(disk(2, OWN), false, Some((DISK, true))), open(None));
+        assert_eq!(plan(disk(20, OWN), false, Some((DISK, false))), open(Some(DISK)), "a replacement cut short");
         assert!(plan(disk(1, 8), false, None).unwrap_err().contains("another cluster"));
         assert!(plan(disk(9, OWN), false, None).unwrap_err().contains("copy"));
         assert_eq!(plan(FolderState::Foreign("odd".into()), true, None), Err("odd".to_owned()));
