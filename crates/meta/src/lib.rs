@@ -2,17 +2,21 @@
 //!
 //! Commands go in, rows come out; openraft is not visible outside this crate.
 
+mod apply;
 mod clock;
 mod command;
 mod error;
 mod handle;
+mod keys;
 mod log_store;
+mod query;
 mod raft;
 mod row;
 mod rows;
 mod state_machine;
 mod view;
 
+pub use apply::{apply_entry, decode_entry, encode_entry};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use command::{
     ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
@@ -20,6 +24,7 @@ pub use command::{
 };
 pub use error::MetaError;
 pub use handle::{MetaHandle, MetaOptions, MetaStatus};
+pub use query::Query;
 pub use raft::{
     meta_view::MetaView,
     space::{Space, SpaceSource},
@@ -37,5 +42,9 @@ pub use view::{
 pub const BATCH_ROWS_MAX: usize = 500;
 /// Most extents of a row: 5 GiB of 64 MiB segments.
 pub const EXTENTS_MAX: usize = 80;
+/// Longest segment.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Smallest part of an upload, but for its last.
+pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 /// Largest object that travels in its row.
 pub const INLINE_BYTES_MAX: usize = 16 * 1024;
