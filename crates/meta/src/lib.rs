@@ -2,18 +2,33 @@
 //!
 //! Commands go in, rows come out; openraft is not visible outside this crate.
 
+mod clock;
 mod command;
+mod error;
+mod handle;
+mod log_store;
+mod raft;
 mod row;
+mod rows;
+mod state_machine;
 mod view;
 
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use command::{
     ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
     Refusal, Reply,
+};
+pub use error::MetaError;
+pub use handle::{MetaHandle, MetaOptions, MetaStatus};
+pub use raft::{
+    meta_view::MetaView,
+    space::{Space, SpaceSource},
 };
 pub use row::{
     Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
     PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
 };
+pub use rows::{Change, MemoryRows, Overlay, RowsError, RowsRead};
 pub use view::{
     FoundObject, GarbageTotals, ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdict, Verdicts,
 };

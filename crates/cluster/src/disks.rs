@@ -1,0 +1,201 @@
+//! The disks of this node: which folders are served, which are not and why, and how each stands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cairn_proto::DiskId;
+use cairn_shard_store::{DiskState, DiskStatus, ShardStore, ShardStoreError};
+use tokio::time::Instant;
+
+/// A status is asked anew when it is older than this.
+const STATUS_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// A folder that is a disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskFolder {
+    /// Where it is.
+    pub folder: PathBuf,
+}
+
+/// What lies in a folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FolderState {
+    /// The folder is not there.
+    Missing,
+    /// Nothing is in it.
+    Empty,
+    /// A disk.
+    Disk {
+        /// Its id.
+        id: DiskId,
+        /// The cluster it was formatted for.
+        cluster_id: u128,
+    },
+    /// Something else, or a disk that this program cannot read.
+    Foreign(String),
+}
+
+/// Opens disks: RocksDB ones in the server, memory ones in tests.
+#[async_trait]
+pub trait DiskOpener: Send + Sync + 'static {
+    /// What lies in the folder, without changing it.
+    fn inspect(&self, folder: &Path) -> FolderState;
+
+    /// Whether the folder is where a file system is mounted.
+    fn is_mount_point(&self, folder: &Path) -> bool;
+
+    /// Opens the disk in the folder, formatting it first where an id is given.
+    async fn open(&self, folder: &Path, format_as: Option<DiskId>) -> Result<Arc<dyn ShardStore>, ShardStoreError>;
+}
+
+/// A disk in service.
+#[derive(Clone)]
+pub struct DiskEntry {
+    /// Its id.
+    pub id: DiskId,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The disk itself.
+    pub store: Arc<dyn ShardStore>,
+    /// How it stood when last asked.
+    pub status: DiskStatus,
+}
+
+/// A folder that is not in service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FolderProblem {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The disk that belongs there, where one is known.
+    pub disk: Option<DiskId>,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+struct Held {
+    entry: DiskEntry,
+    asked: Instant,
+    avoid_until: Option<Instant>,
+    failures: u64,
+}
+
+/// The table of this node's disks.
+pub struct Disks {
+    held: RwLock<BTreeMap<DiskId, Held>>,
+    problems: RwLock<Vec<FolderProblem>>,
+    failure_pause: Duration,
+}
+
+impl Disks {
+    /// An empty table; a disk that failed a request gets no new segments for `failure_pause`.
+    #[must_use]
+    pub fn new(failure_pause: Duration) -> Self {
+        Self { held: RwLock::default(), problems: RwLock::default(), failure_pause }
+    }
+
+    /// Takes a disk into service.
+    pub fn insert(&self, folder: PathBuf, store: Arc<dyn ShardStore>) {
+        let (id, status) = (store.id(), store.status());
+        let entry = DiskEntry { id, folder, store, status };
+        let held = Held { entry, asked: Instant::now(), avoid_until: None, failures: 0 };
+        self.held.write().expect("no holder of this lock panics").insert(id, held);
+    }
+
+    /// Takes a disk out of service; it is not closed.
+    pub fn remove(&self, disk: DiskId) -> Option<Arc<dyn ShardStore>> {
+        let held = self.held.write().expect("no holder of this lock panics").remove(&disk)?;
+        Some(held.entry.store)
+    }
+
+    /// A disk that is in service.
+    #[must_use]
+    pub fn get(&self, disk: DiskId) -> Option<Arc<dyn ShardStore>> {
+        let held = self.held.read().expect("no holder of this lock panics");
+        held.get(&disk).map(|held| Arc::clone(&held.entry.store))
+    }
+
+    /// Whether the disk can be read.
+    #[must_use]
+    pub fn up(&self, disk: DiskId) -> bool {
+        self.with_fresh(disk, |held| !matches!(held.entry.status.state, DiskState::Fenced(_))).unwrap_or(false)
+    }
+
+    /// Whether new segments may go to the disk: it serves and has not just failed a request.
+    #[must_use]
+    pub fn writable(&self, disk: DiskId) -> bool {
+        self.with_fresh(disk, |held| {
+            let avoided = held.avoid_until.is_some_and(|until| Instant::now() < until);
+            !avoided && held.entry.status.state == DiskState::Serving
+        })
+        .unwrap_or(false)
+    }
+
+    /// A writer's or reader's complaint: the disk gets no new segments for some seconds, and its status is asked anew.
+    pub fn note_failure(&self, disk: DiskId) {
+        let mut held = self.held.write().expect("no holder of this lock panics");
+        if let Some(held) = held.get_mut(&disk) {
+            held.avoid_until = Some(Instant::now() + self.failure_pause);
+            held.failures += 1;
+            held.entry.status = held.entry.store.status();
+            held.asked = Instant::now();
+        }
+    }
+
+    /// Complaints about a disk since start.
+    #[must_use]
+    pub fn failures(&self, disk: DiskId) -> u64 {
+        let held = self.held.read().expect("no holder of this lock panics");
+        held.get(&disk).map_or(0, |held| held.failures)
+    }
+
+    /// All disks in service, in order of id, with a fresh status.
+    #[must_use]
+    pub fn all(&self) -> Vec<DiskEntry> {
+        let mut held = self.held.write().expect("no holder of this lock panics");
+        let fresh = |held: &mut Held| {
+            refresh(held);
+            held.entry.clone()
+        };
+        held.values_mut().map(fresh).collect()
+    }
+
+    /// Remembers why a folder is not in service; the newest reason per folder stays.
+    pub fn set_problem(&self, problem: FolderProblem) {
+        let mut problems = self.problems.write().expect("no holder of this lock panics");
+        problems.retain(|known| known.folder != problem.folder);
+        problems.push(problem);
+    }
+
+    /// The folder is in service again.
+    pub fn clear_problem(&self, folder: &Path) {
+        self.problems.write().expect("no holder of this lock panics").retain(|known| known.folder != folder);
+    }
+
+    /// Folders that are not in service.
+    #[must_use]
+    pub fn problems(&self) -> Vec<FolderProblem> {
+        self.problems.read().expect("no holder of this lock panics").clone()
+    }
+
+    fn with_fresh<T>(&self, disk: DiskId, look: impl FnOnce(&Held) -> T) -> Option<T> {
+        {
+            let held = self.held.read().expect("no holder of this lock panics");
+            let held = held.get(&disk)?;
+            if held.asked.elapsed() < STATUS_AGE_MAX {
+                return Some(look(held));
+            }
+        }
+        let mut held = self.held.write().expect("no holder of this lock panics");
+        let held = held.get_mut(&disk)?;
+        refresh(held);
+        Some(look(held))
+    }
+}
+
+fn refresh(held: &mut Held) {
+    held.entry.status = held.entry.store.status();
+    held.asked = Instant::now();
+}

@@ -1,0 +1,72 @@
+//! The engine as the layers above hold it: start, shutdown, and the parts. Its operations are in `ops`.
+
+use std::sync::Arc;
+
+use cairn_meta::MetaHandle;
+
+use crate::disks::DiskOpener;
+use crate::error::EngineError;
+use crate::ids::IdSource;
+use crate::options::EngineOptions;
+use crate::shared::Shared;
+use crate::start;
+use crate::upkeep::{self, UpkeepHandle};
+
+/// The object engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    upkeep: Option<UpkeepHandle>,
+}
+
+impl Engine {
+    /// Opens the disks, attaches them, opens a writer, makes the first groups and starts upkeep.
+    ///
+    /// A folder that cannot be taken is left out, with its reason in the log and in the status: the store starts with
+    /// the others.
+    ///
+    /// # Errors
+    /// When the metadata group cannot be read or written, or the options are wrong.
+    pub async fn start(
+        options: EngineOptions,
+        meta: MetaHandle,
+        opener: Arc<dyn DiskOpener>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self, EngineError> {
+        let shared = start::start(options, meta, opener, ids).await?;
+        let upkeep = shared.options.upkeep.then(|| upkeep::start(Arc::clone(&shared)));
+        Ok(Self { inner: Arc::new(Inner { shared, upkeep }) })
+    }
+
+    /// The metadata group.
+    #[must_use]
+    pub fn meta(&self) -> &MetaHandle {
+        &self.inner.shared.meta
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// Ends upkeep, waits for running writes up to a limit, says goodbye to the metadata group and closes the disks.
+    /// The metadata group itself goes on.
+    pub async fn shutdown(&self) {
+        if let Some(upkeep) = &self.inner.upkeep {
+            upkeep.stop().await;
+        }
+        let shared = self.shared();
+        if tokio::time::timeout(shared.options.shutdown_within, shared.writer.idle()).await.is_err() {
+            tracing::warn!(running = shared.writer.running(), "segments are still being written: they are given up");
+        }
+        if let Err(error) = shared.writer.close().await {
+            tracing::warn!(%error, "the writer could not be closed; the next start closes it");
+        }
+        for disk in shared.disks.all() {
+            disk.store.close().await;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What can go wrong in the engine, by what the caller does next.
+
+use cairn_erasure::ErasureError;
+use cairn_meta::{MetaError, Refusal};
+use cairn_proto::SegmentId;
+use cairn_shard_store::ShardStoreError;
+
+/// Errors of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The bucket is not there, or is another life of that name.
+    #[error("no such bucket")]
+    NoSuchBucket,
+    /// No object under the key.
+    #[error("no such object")]
+    NoSuchObject,
+    /// The upload is not open.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A bucket of that name is there.
+    #[error("the bucket exists")]
+    BucketExists,
+    /// The bucket has objects.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// A condition on the key did not hold.
+    #[error("a precondition failed")]
+    PreconditionFailed,
+    /// The bucket's quota would be exceeded.
+    #[error("the bucket's quota of {quota_bytes} bytes would be exceeded")]
+    QuotaExceeded {
+        /// The quota.
+        quota_bytes: u64,
+    },
+    /// A part named in a completion is not there or is another one.
+    #[error("part {number} is not there or is another one")]
+    InvalidPart {
+        /// Its number.
+        number: u16,
+    },
+    /// Parts are not in ascending order.
+    #[error("parts are not in ascending order")]
+    InvalidPartOrder,
+    /// A part but the last is too small.
+    #[error("part {number} has {bytes} bytes, under 5 MiB")]
+    PartTooSmall {
+        /// Its number.
+        number: u16,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Cannot be served now: too few disks, no leader. Nothing happened; a retry may succeed.
+    #[error("unavailable: {why}")]
+    Unavailable {
+        /// What is missing.
+        why: String,
+    },
+    /// The disks or the metadata's file system are full.
+    #[error("no space: {why}")]
+    NoSpace {
+        /// Where.
+        why: String,
+    },
+    /// The answer never came: the write may have happened.
+    #[error("the outcome is unknown: the metadata group did not answer")]
+    Unknown,
+    /// Fewer good units than are needed to read a stripe.
+    #[error("segment {segment} cannot be read: {detail}")]
+    Corrupt {
+        /// Which segment.
+        segment: SegmentId,
+        /// What was found.
+        detail: String,
+    },
+    /// The caller broke the rules of the call.
+    #[error("invalid: {0}")]
+    Invalid(String),
+    /// The metadata group failed.
+    #[error("metadata: {0}")]
+    Meta(#[source] MetaError),
+    /// A disk failed in a way that no other could make up for.
+    #[error("disk: {0}")]
+    Disk(#[source] ShardStoreError),
+    /// The engine is stopping.
+    #[error("shutting down")]
+    Shutdown,
+}
+
+impl EngineError {
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into() }
+    }
+
+    pub(crate) fn invalid(why: impl Into<String>) -> Self {
+        Self::Invalid(why.into())
+    }
+}
+
+impl From<Refusal> for EngineError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSuchBucket => Self::NoSuchBucket,
+            Refusal::BucketExists => Self::BucketExists,
+            Refusal::BucketNotEmpty => Self::BucketNotEmpty,
+            Refusal::NoSuchObject => Self::NoSuchObject,
+            Refusal::NoSuchUpload => Self::NoSuchUpload,
+            Refusal::InvalidPart { number } => Self::InvalidPart { number },
+            Refusal::InvalidPartOrder => Self::InvalidPartOrder,
+            Refusal::PartTooSmall { number, bytes } => Self::PartTooSmall { number, bytes },
+            Refusal::PreconditionFailed => Self::PreconditionFailed,
+            Refusal::QuotaExceeded { quota_bytes } => Self::QuotaExceeded { quota_bytes },
+            Refusal::Invalid(why) => Self::Invalid(why),
+            refusal @ (Refusal::WriterClosed
+            | Refusal::CommandTooOld
+            | Refusal::SourceChanged
+            | Refusal::SegmentRefused { .. }
+            | Refusal::TooFewShards { .. }
+            | Refusal::StaleEpoch) => Self::unavailable(refusal.to_string()),
+            other => Self::Meta(MetaError::Refused(other)),
+        }
+    }
+}
+
+impl From<MetaError> for EngineError {
+    fn from(error: MetaError) -> Self {
+        match error {
+            MetaError::Refused(refusal) => refusal.into(),
+            MetaError::Unknown => Self::Unknown,
+            MetaError::Shutdown => Self::Shutdown,
+            error @ MetaError::Unavailable { .. } => Self::unavailable(error.to_string()),
+            error @ MetaError::NoSpace { .. } => Self::NoSpace { why: error.to_string() },
+            other => Self::Meta(other),
+        }
+    }
+}
+
+impl From<ShardStoreError> for EngineError {
+    fn from(error: ShardStoreError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<ErasureError> for EngineError {
+    fn from(error: ErasureError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}

@@ -1,0 +1,102 @@
+//! An object that was opened: its row, and the pin that keeps its bytes.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use cairn_meta::{MetaView, ObjectRow};
+use cairn_proto::{BucketId, VersionId, WriterId};
+
+use crate::error::EngineError;
+use crate::pins::Pin;
+use crate::read::ObjectBody;
+use crate::shared::Shared;
+
+/// Keeps a version's bytes readable until dropped.
+///
+/// The pin counts while our writer is open. When the group closed it, the manifest is read again under a new pin: the
+/// same version goes on, another one breaks the read.
+pub(crate) struct Hold {
+    shared: Arc<Shared>,
+    bucket: BucketId,
+    key: String,
+    version: VersionId,
+    pinned: Mutex<(WriterId, Pin)>,
+}
+
+impl Hold {
+    /// Pins first, then reads the row.
+    async fn take(shared: &Arc<Shared>, bucket: BucketId, key: &str) -> Result<(Self, ObjectRow, MetaView), EngineError> {
+        let writer = shared.writer.id();
+        let pin = shared.pins.pin(|| shared.meta.applied());
+        let view = shared.meta.read().await?;
+        let row = view.object(bucket, key)?.ok_or(EngineError::NoSuchObject)?;
+        pin.name(row.version);
+        let hold = Self {
+            shared: Arc::clone(shared),
+            bucket,
+            key: key.to_owned(),
+            version: row.version,
+            pinned: Mutex::new((writer, pin)),
+        };
+        Ok((hold, row, view))
+    }
+
+    /// Called between pieces: fails where the bytes may be gone.
+    pub(crate) async fn check(&self) -> Result<(), EngineError> {
+        let writer = self.pinned.lock().expect("no holder of this lock panics").0;
+        if self.shared.writer.id() == writer {
+            return Ok(());
+        }
+        let (anew, row, _) = Self::take(&self.shared, self.bucket, &self.key).await?;
+        if row.version != self.version {
+            return Err(EngineError::unavailable("the object was overwritten while our writer was closed"));
+        }
+        let pinned = anew.pinned.into_inner().expect("no holder of this lock panics");
+        *self.pinned.lock().expect("no holder of this lock panics") = pinned;
+        Ok(())
+    }
+}
+
+/// An open object.
+pub struct ObjectReader {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hold: Arc<Hold>,
+    row: Arc<ObjectRow>,
+}
+
+impl ObjectReader {
+    pub(crate) async fn open(shared: &Arc<Shared>, bucket: BucketId, key: &str) -> Result<Self, EngineError> {
+        let (hold, row, _) = Hold::take(shared, bucket, key).await?;
+        Ok(Self { shared: Arc::clone(shared), hold: Arc::new(hold), row: Arc::new(row) })
+    }
+
+    /// The version's row.
+    #[must_use]
+    pub fn row(&self) -> &ObjectRow {
+        &self.row
+    }
+
+    /// The bucket it was opened in.
+    #[must_use]
+    pub fn bucket(&self) -> BucketId {
+        self.hold.bucket
+    }
+
+    /// The key it was opened under.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.hold.key
+    }
+
+    /// Its bytes in a range, which is cut to the object's length.
+    #[must_use]
+    pub fn body(self, range: Range<u64>) -> ObjectBody {
+        self.stream(range)
+    }
+
+    /// The same without giving the reader up: both hold the version.
+    pub(crate) fn stream(&self, range: Range<u64>) -> ObjectBody {
+        let range = range.start.min(self.row.bytes)..range.end.min(self.row.bytes);
+        ObjectBody::start(Arc::clone(&self.shared), Arc::clone(&self.hold), Arc::clone(&self.row), range)
+    }
+}

@@ -1,0 +1,79 @@
+//! What foreground and upkeep stand on together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use cairn_meta::{MetaHandle, PgRow};
+use cairn_proto::{DiskId, PgId, Slot};
+use cairn_shard_store::ShardStore;
+
+use crate::codecs::Codecs;
+use crate::disks::{DiskOpener, Disks};
+use crate::error::EngineError;
+use crate::ids::IdSource;
+use crate::map::MapCell;
+use crate::options::EngineOptions;
+use crate::pins::Pins;
+use crate::queues::{Abandoned, HintQueue, ShardReport};
+use crate::upkeep;
+use crate::writer_life::WriterLife;
+
+/// The engine's parts; one per process, behind an `Arc`.
+pub(crate) struct Shared {
+    pub(crate) options: EngineOptions,
+    pub(crate) meta: MetaHandle,
+    pub(crate) opener: Arc<dyn DiskOpener>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) disks: Disks,
+    pub(crate) map: MapCell,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) writer: Arc<WriterLife>,
+    pub(crate) codecs: Codecs,
+    /// Shards that readers could not use: repair looks at them.
+    pub(crate) reports: HintQueue<ShardReport>,
+    /// Segments that will not be committed: the reaper asks about them once the watermark passed them.
+    pub(crate) abandoned: HintQueue<Abandoned>,
+    /// Shards being rebuilt right now, for status; upkeep counts.
+    pub(crate) repairing: AtomicU64,
+}
+
+impl Shared {
+    /// A group for a new segment, drawn among the writable ones that are not in `avoid`. Where none is left, groups
+    /// are planned for the disks that are, and it is tried once more.
+    pub(crate) async fn choose_group(self: &Arc<Self>, avoid: &[PgId]) -> Result<PgRow, EngineError> {
+        if let Some(group) = self.draw_group(avoid) {
+            return Ok(group);
+        }
+        upkeep::groups::ensure(self).await?;
+        if let Some(group) = self.draw_group(avoid) {
+            return Ok(group);
+        }
+        let up = self.disks.all().iter().filter(|disk| self.disks.writable(disk.id)).count();
+        let known = self.map.load().standing_disks().count();
+        Err(EngineError::unavailable(format!("{up} of {known} disks take writes, too few for a placement group")))
+    }
+
+    fn draw_group(&self, avoid: &[PgId]) -> Option<PgRow> {
+        let map = self.map.load();
+        let mut groups = map.writable_groups(&self.disks);
+        groups.retain(|group| !avoid.contains(&group.id));
+        let count = u64::try_from(groups.len()).ok().filter(|count| *count > 0)?;
+        let drawn = usize::try_from(self.ids.number() % count).ok()?;
+        groups.get(drawn).map(|group| (*group).clone())
+    }
+
+    /// The disk that holds a slot, where it is in service.
+    pub(crate) fn disk_of(&self, pg: PgId, slot: Slot) -> Option<Arc<dyn ShardStore>> {
+        self.disks.get(self.map.load().disk_of(pg, slot)?)
+    }
+
+    /// The disk that the map knows under a folder of this node, not counting replaced ones.
+    pub(crate) fn known_disk(&self, folder: &Path) -> Option<(DiskId, bool)> {
+        let folder = folder.to_string_lossy();
+        let map = self.map.load();
+        map.standing_disks()
+            .find(|row| row.node == self.options.node && row.folder == folder)
+            .map(|row| (row.id, row.was_mount))
+    }
+}

@@ -1,0 +1,258 @@
+//! The start: which folder holds which disk, and taking it into service.
+//!
+//! A folder is decided upon by what lies in it and by what the metadata group knows of it:
+//!
+//! ```text
+//!                     known disk of this folder          none known
+//! disk, that one      attach                             -
+//! disk, another one   attach; a disk that is new to      attach, if of this cluster
+//!                     the group replaces the known one
+//! empty               refused if it was a mount point    format, attach
+//!                     and is none; else replacement
+//! missing, foreign    refused                            refused (missing: made and formatted)
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use cairn_meta::{Command, MetaHandle, Reply};
+use cairn_proto::{AttachNumber, DiskId};
+use cairn_shard_store::ShardStore;
+
+use crate::codecs::Codecs;
+use crate::disks::{DiskOpener, Disks, FolderProblem, FolderState};
+use crate::error::EngineError;
+use crate::ids::IdSource;
+use crate::map::MapCell;
+use crate::options::EngineOptions;
+use crate::pins::Pins;
+use crate::queues::HintQueue;
+use crate::shared::Shared;
+use crate::upkeep;
+use crate::writer_life::WriterLife;
+
+/// Puts the parts together and takes every folder into service that can be.
+pub(crate) async fn start(
+    options: EngineOptions,
+    meta: MetaHandle,
+    opener: Arc<dyn DiskOpener>,
+    ids: Arc<dyn IdSource>,
+) -> Result<Arc<Shared>, EngineError> {
+    check_options(&options)?;
+    let map = MapCell::default();
+    map.refresh(&meta).await?;
+    let writer = Arc::new(WriterLife::open(meta.clone(), options.node).await?);
+    let shared = Arc::new(Shared {
+        disks: Disks::new(options.failure_pause),
+        pins: Arc::new(Pins::new(options.pin_by_index_within)),
+        codecs: Codecs::new(),
+        reports: HintQueue::new(),
+        abandoned: HintQueue::new(),
+        repairing: AtomicU64::new(0),
+        options,
+        meta,
+        opener,
+        ids,
+        map,
+        writer,
+    });
+    for disk in &shared.options.folders {
+        // The reason is in the status and the log; the store starts with the others.
+        let _taken: bool = take_folder(&shared, &disk.folder).await;
+    }
+    if let Err(error) = upkeep::groups::ensure(&shared).await {
+        tracing::warn!(%error, "no placement groups could be made; reads are served");
+    }
+    Ok(shared)
+}
+
+fn check_options(options: &EngineOptions) -> Result<(), EngineError> {
+    let segment_range = 1..=cairn_erasure::SEGMENT_BYTES_MAX;
+    if !segment_range.contains(&options.segment_bytes_max) {
+        return Err(EngineError::invalid(format!("segment_bytes_max is outside of {segment_range:?}")));
+    }
+    if options.extents_max == 0 || options.extents_max > cairn_meta::EXTENTS_MAX {
+        return Err(EngineError::invalid(format!("extents_max is outside of 1 to {}", cairn_meta::EXTENTS_MAX)));
+    }
+    if options.inline_bytes_max > cairn_meta::INLINE_BYTES_MAX {
+        return Err(EngineError::invalid(format!("inline_bytes_max is over {}", cairn_meta::INLINE_BYTES_MAX)));
+    }
+    Ok(())
+}
+
+/// Takes a folder into service if it can be; answers whether it is. Called again later (a disk came back, was
+/// replaced) it takes up where the reason went away.
+pub(crate) async fn take_folder(shared: &Arc<Shared>, folder: &Path) -> bool {
+    if shared.disks.all().iter().any(|disk| disk.folder == folder) {
+        return true;
+    }
+    match open_and_attach(shared, folder).await {
+        Ok(()) => {
+            shared.disks.clear_problem(folder);
+            true
+        }
+        Err(reason) => {
+            let problem =
+                FolderProblem { folder: folder.to_owned(), disk: shared.known_disk(folder).map(|(id, _)| id), reason };
+            if !shared.disks.problems().contains(&problem) {
+                tracing::error!(folder = %folder.display(), reason = problem.reason, "a disk is left out");
+            }
+            shared.disks.set_problem(problem);
+            false
+        }
+    }
+}
+
+/// What to do with a folder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Plan {
+    /// The disk in it goes into service, in the place of another where it is new and one is known.
+    Open { replaces: Option<DiskId> },
+    /// An empty folder becomes a disk, in the place of another where one is known.
+    Format { replaces: Option<DiskId> },
+}
+
+/// What is known about a folder before it is touched.
+struct FolderFacts {
+    state: FolderState,
+    mounted: bool,
+    cluster_id: u128,
+    known: Option<(DiskId, bool)>,
+    /// Whether the group knows the disk in the folder.
+    attached_before: bool,
+    /// Ids that other folders of this node already serve.
+    taken: Vec<DiskId>,
+}
+
+fn plan_folder(facts: &FolderFacts) -> Result<Plan, String> {
+    match &facts.state {
+        FolderState::Foreign(what) => Err(what.clone()),
+        FolderState::Disk { cluster_id, .. } if *cluster_id != facts.cluster_id => {
+            Err("the disk belongs to another cluster; give an empty folder to use it here".to_owned())
+        }
+        FolderState::Disk { id, .. } if facts.taken.contains(id) => {
+            Err(format!("another folder already holds disk {id}: this one is a copy"))
+        }
+        // Formatted as a replacement by a start that ended before the group heard of it.
+        FolderState::Disk { .. } if !facts.attached_before => {
+            Ok(Plan::Open { replaces: facts.known.map(|(disk, _)| disk).filter(|disk| !facts.taken.contains(disk)) })
+        }
+        FolderState::Disk { .. } => Ok(Plan::Open { replaces: None }),
+        FolderState::Empty | FolderState::Missing => match facts.known {
+            None => Ok(Plan::Format { replaces: None }),
+            Some((disk, true)) if !facts.mounted => Err(format!(
+                "disk {disk} was a mounted file system here and none is mounted now: mount it, or mount the new disk"
+            )),
+            Some((disk, _)) if facts.state == FolderState::Missing => {
+                Err(format!("the folder of disk {disk} is gone; make an empty one to have the disk replaced"))
+            }
+            Some((disk, _)) => Ok(Plan::Format { replaces: Some(disk) }),
+        },
+    }
+}
+
+async fn open_and_attach(shared: &Arc<Shared>, folder: &Path) -> Result<(), String> {
+    let (opener, path) = (Arc::clone(&shared.opener), folder.to_owned());
+    let looked = tokio::task::spawn_blocking(move || (opener.inspect(&path), opener.is_mount_point(&path)));
+    let (state, mounted) = looked.await.map_err(|error| error.to_string())?;
+    let attached_before = match &state {
+        FolderState::Disk { id, .. } => shared.map.load().disks.contains_key(id),
+        _ => false,
+    };
+    let facts = FolderFacts {
+        attached_before,
+        state,
+        mounted,
+        cluster_id: shared.options.cluster_id,
+        known: shared.known_disk(folder),
+        taken: shared.disks.all().iter().map(|disk| disk.id).collect(),
+    };
+    let plan = plan_folder(&facts)?;
+    let (format_as, replaces) = match plan {
+        Plan::Open { replaces } => (None, replaces),
+        Plan::Format { replaces } => (Some(shared.ids.disk_id()), replaces),
+    };
+    let store = shared.opener.open(folder, format_as).await.map_err(|error| error.to_string())?;
+    if let Err(reason) = attach(shared, folder, &store, mounted, replaces).await {
+        store.close().await;
+        return Err(reason);
+    }
+    Ok(())
+}
+
+async fn attach(
+    shared: &Arc<Shared>,
+    folder: &Path,
+    store: &Arc<dyn ShardStore>,
+    was_mount: bool,
+    replaces: Option<DiskId>,
+) -> Result<(), String> {
+    let number = raise_attach(shared, folder, store, was_mount, replaces).await.map_err(|error| error.to_string())?;
+    store.set_attach(number).await.map_err(|error| error.to_string())?;
+    shared.disks.insert(folder.to_owned(), Arc::clone(store));
+    shared.map.refresh(&shared.meta).await.map_err(|error| error.to_string())?;
+    match replaces {
+        Some(old) => tracing::warn!(folder = %folder.display(), disk = %store.id(), %old, "an empty folder takes the place of a disk: its data is rebuilt"),
+        None => tracing::info!(folder = %folder.display(), disk = %store.id(), %number, "disk attached"),
+    }
+    Ok(())
+}
+
+async fn raise_attach(
+    shared: &Arc<Shared>,
+    folder: &Path,
+    store: &Arc<dyn ShardStore>,
+    was_mount: bool,
+    replaces: Option<DiskId>,
+) -> Result<AttachNumber, EngineError> {
+    let command = Command::AttachDisk {
+        disk: store.id(),
+        node: shared.options.node,
+        folder: folder.to_string_lossy().into_owned(),
+        was_mount,
+        bytes_total: store.status().bytes_total,
+        replaces,
+    };
+    match shared.meta.propose(command).await? {
+        Reply::Attached(number) => Ok(number),
+        _ => Err(EngineError::unavailable("AttachDisk was answered without a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u128 = 7;
+    const DISK: DiskId = DiskId(1);
+
+    fn plan(state: FolderState, mounted: bool, known: Option<(DiskId, bool)>) -> Result<Plan, String> {
+        let attached_before = matches!(state, FolderState::Disk { id, .. } if id < DiskId(10));
+        let taken = vec![DiskId(9)];
+        plan_folder(&FolderFacts { state, mounted, cluster_id: OWN, known, attached_before, taken })
+    }
+
+    #[test]
+    fn an_empty_folder_is_new_or_a_replacement_or_a_mount_that_is_missing() {
+        assert_eq!(plan(FolderState::Empty, false, None), Ok(Plan::Format { replaces: None }));
+        assert_eq!(plan(FolderState::Missing, false, None), Ok(Plan::Format { replaces: None }));
+        let replacement = Ok(Plan::Format { replaces: Some(DISK) });
+        assert_eq!(plan(FolderState::Empty, false, Some((DISK, false))), replacement);
+        assert_eq!(plan(FolderState::Empty, true, Some((DISK, true))), replacement);
+        assert!(plan(FolderState::Empty, false, Some((DISK, true))).unwrap_err().contains("mount"));
+        assert!(plan(FolderState::Missing, false, Some((DISK, false))).unwrap_err().contains("gone"));
+    }
+
+    #[test]
+    fn a_disk_opens_unless_foreign_or_a_copy() {
+        let disk = |id, cluster_id| FolderState::Disk { id: DiskId(id), cluster_id };
+        let open = |replaces| Ok(Plan::Open { replaces });
+        assert_eq!(plan(disk(1, OWN), false, None), open(None));
+        assert_eq!(plan(disk(2, OWN), false, Some((DISK, true))), open(None));
+        assert_eq!(plan(disk(20, OWN), false, Some((DISK, false))), open(Some(DISK)), "a replacement cut short");
+        assert!(plan(disk(1, 8), false, None).unwrap_err().contains("another cluster"));
+        assert!(plan(disk(9, OWN), false, None).unwrap_err().contains("copy"));
+        assert_eq!(plan(FolderState::Foreign("odd".into()), true, None), Err("odd".to_owned()));
+    }
+}

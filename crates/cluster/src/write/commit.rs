@@ -1,0 +1,181 @@
+//! The commit: one command makes what was written visible, or nothing of it.
+//!
+//! A segment of which the group counts too few shards (a disk was attached again since it answered) is lifted, and the
+//! command is sent anew under a new number. An object of more segments than a row may list becomes an upload by itself:
+//! its parts are put one by one, and completing them is the one command that makes it visible.
+
+use std::sync::Arc;
+
+use cairn_meta::{ChosenPart, Command, MetaError, NewBody, NewSegment, Refusal, Reply};
+use cairn_proto::{BucketId, SegmentId, UploadId, WriterId};
+
+use super::lift::{LIFTS_MAX, lift, lift_until_enough};
+use super::stored::{StoredBody, StoredBytes, StoredSegment, mark_committed};
+use crate::error::EngineError;
+use crate::ops::{Committed, ObjectCommit, PartCommit, version_of};
+use crate::shared::Shared;
+
+/// Commits an object.
+pub(crate) async fn commit_object(stored: StoredBytes, object: ObjectCommit) -> Result<Committed, EngineError> {
+    if stored.bucket != object.bucket || stored.key != object.key {
+        return Err(EngineError::invalid("bytes written for one key cannot be committed under another"));
+    }
+    let shared = Arc::clone(&stored.shared);
+    let put = |body: NewBody| Command::PutObject {
+        bucket: object.bucket,
+        key: object.key.clone(),
+        etag: object.etag.clone(),
+        checksum: object.checksum.clone(),
+        attributes: object.attributes.clone(),
+        body,
+        preconditions: object.preconditions.clone(),
+    };
+    match stored.body {
+        StoredBody::Inline(bytes) => version_of(shared.writer.commit(put(NewBody::Inline(bytes))).await?),
+        StoredBody::Segments(segments) if segments.len() > shared.options.extents_max => {
+            commit_large(&shared, segments, object).await
+        }
+        StoredBody::Segments(segments) => {
+            let commit = SegmentCommit { shared: &shared, bucket: stored.bucket, key: &stored.key };
+            commit.run(segments, |segments| put(NewBody::Segments(segments))).await
+        }
+    }
+}
+
+/// Commits a part.
+pub(crate) async fn commit_part(stored: StoredBytes, part: PartCommit) -> Result<Committed, EngineError> {
+    if stored.bucket != part.bucket || stored.key != part.key {
+        return Err(EngineError::invalid("bytes written for one key cannot be committed under another"));
+    }
+    let StoredBody::Segments(segments) = stored.body else {
+        return Err(EngineError::invalid("the bytes were not written as a part"));
+    };
+    if segments.len() > stored.shared.options.extents_max {
+        return Err(EngineError::invalid("the part is too long"));
+    }
+    let put = |segments: Vec<NewSegment>| Command::PutPart {
+        bucket: part.bucket,
+        key: part.key.clone(),
+        upload: part.upload,
+        number: part.number,
+        etag: part.etag.clone(),
+        checksum: part.checksum.clone(),
+        segments,
+    };
+    SegmentCommit { shared: &stored.shared, bucket: stored.bucket, key: &stored.key }.run(segments, put).await
+}
+
+/// The commit of a command that brings in segments.
+struct SegmentCommit<'a> {
+    shared: &'a Arc<Shared>,
+    bucket: BucketId,
+    key: &'a str,
+}
+
+impl SegmentCommit<'_> {
+    async fn run(
+        &self,
+        mut segments: Vec<StoredSegment>,
+        command: impl Fn(Vec<NewSegment>) -> Command,
+    ) -> Result<Committed, EngineError> {
+        let mut lifts = 0;
+        loop {
+            let news = segments.iter().map(|segment| segment.new.clone()).collect();
+            match self.shared.writer.commit_as(self.writer(&segments), command(news)).await {
+                Ok(reply) => {
+                    mark_committed(&mut segments);
+                    return version_of(reply);
+                }
+                Err(MetaError::Refused(Refusal::TooFewShards { segment, .. })) if lifts < LIFTS_MAX => {
+                    lifts += 1;
+                    self.lift(&mut segments, segment).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The writer the segments belong to: the command must be of the same.
+    fn writer(&self, segments: &[StoredSegment]) -> WriterId {
+        segments.first().map_or_else(|| self.shared.writer.id(), |segment| segment.new.id.writer)
+    }
+
+    async fn lift(&self, segments: &mut [StoredSegment], refused: SegmentId) -> Result<(), EngineError> {
+        self.shared.map.refresh(&self.shared.meta).await?;
+        let segment = segments
+            .iter_mut()
+            .find(|segment| segment.new.id == refused)
+            .ok_or_else(|| EngineError::unavailable(format!("segment {refused} was refused and is not ours")))?;
+        let written = lift(self.shared, self.bucket, self.key, segment, &[segment.new.pg]).await?;
+        *segment = lift_until_enough(self.shared, self.bucket, self.key, written).await?;
+        Ok(())
+    }
+}
+
+/// Makes an upload of a large object's segments and completes it. An upload that gets stuck dies with its writer.
+async fn commit_large(
+    shared: &Arc<Shared>,
+    segments: Vec<StoredSegment>,
+    object: ObjectCommit,
+) -> Result<Committed, EngineError> {
+    let create = Command::CreateUpload {
+        bucket: object.bucket,
+        key: object.key.clone(),
+        attributes: object.attributes.clone(),
+        checksum: None,
+        initiator: String::new(),
+        internal: true,
+    };
+    let upload = match shared.writer.commit(create).await? {
+        Reply::Upload(upload) => upload,
+        _ => return Err(EngineError::unavailable("CreateUpload was answered without an upload")),
+    };
+    let committed = put_and_complete(shared, segments, &object, upload).await;
+    // An unknown outcome may be a completed upload, which must not be aborted; the upload dies with its writer anyway.
+    if matches!(&committed, Err(error) if !matches!(error, EngineError::Unknown)) {
+        let abort = Command::AbortUpload { bucket: object.bucket, key: object.key, upload };
+        if let Err(error) = shared.writer.commit(abort).await {
+            tracing::warn!(%error, %upload, "the upload of a failed large object stays until its writer is closed");
+        }
+    }
+    committed
+}
+
+async fn put_and_complete(
+    shared: &Arc<Shared>,
+    segments: Vec<StoredSegment>,
+    object: &ObjectCommit,
+    upload: UploadId,
+) -> Result<Committed, EngineError> {
+    let commit = SegmentCommit { shared, bucket: object.bucket, key: &object.key };
+    let mut segments = segments.into_iter().peekable();
+    let mut parts = Vec::new();
+    for number in 1_u16.. {
+        if segments.peek().is_none() {
+            break;
+        }
+        let row: Vec<StoredSegment> = segments.by_ref().take(shared.options.extents_max).collect();
+        let part = ChosenPart { number, etag: format!("{number:032x}"), checksum: None };
+        let put = |segments: Vec<NewSegment>| Command::PutPart {
+            bucket: object.bucket,
+            key: object.key.clone(),
+            upload,
+            number,
+            etag: part.etag.clone(),
+            checksum: None,
+            segments,
+        };
+        commit.run(row, put).await?;
+        parts.push(part);
+    }
+    let complete = Command::CompleteUpload {
+        bucket: object.bucket,
+        key: object.key.clone(),
+        upload,
+        parts,
+        etag: object.etag.clone(),
+        checksum: object.checksum.clone(),
+        preconditions: object.preconditions.clone(),
+    };
+    version_of(shared.writer.commit(complete).await?)
+}

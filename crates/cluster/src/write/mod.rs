@@ -1,0 +1,20 @@
+//! Writing: bytes into stripes, stripes into units, units to disks, and what to do when disks fail on the way.
+//!
+//! ```text
+//! ObjectWriter -- 64 MiB --> SegmentWriter -- units --> Lane (one task per slot) --> ShardWriter
+//!       |                          | finish: k+1 or all -> StoredSegment; k -> lift into another group
+//!       +-- StoredBytes -> commit (one command), or dropped: sequences released, shards are garbage of a dead segment
+//! ```
+
+mod commit;
+mod lane;
+mod late;
+mod lift;
+mod object;
+mod segment;
+mod stored;
+
+pub use object::{ObjectWriter, WriteKind, WriteTarget};
+pub use stored::StoredBytes;
+
+pub(crate) use commit::{commit_object, commit_part};

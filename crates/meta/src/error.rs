@@ -1,0 +1,78 @@
+//! What can go wrong with the metadata group, by what the caller does next.
+
+use std::path::PathBuf;
+
+use crate::command::Refusal;
+use crate::rows::RowsError;
+
+/// An error of the metadata group.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MetaError {
+    /// The command was committed and refused; it changed nothing.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nothing happened: no leader, or the queue is full. Try again.
+    #[error("the metadata group is not available: {why}")]
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+    /// The answer never came: the command may have been done, or may still be.
+    #[error("the answer of the metadata group never came")]
+    Unknown,
+    /// Rows or the log are damaged: this member must stop.
+    #[error("the metadata is damaged: {what}")]
+    Damaged {
+        /// What.
+        what: String,
+    },
+    /// The metadata's file system is too full for commands that add.
+    #[error("the metadata's file system is full: {free_bytes} bytes are free")]
+    NoSpace {
+        /// What is left.
+        free_bytes: u64,
+    },
+    /// The folder cannot be used; the text says what to do.
+    #[error("metadata folder {}: {problem}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The question or the command makes no sense; nothing happened.
+    #[error("invalid: {what}")]
+    Invalid {
+        /// What.
+        what: String,
+    },
+    /// What was read about is gone since: read again.
+    #[error("gone: {what}")]
+    Gone {
+        /// What.
+        what: String,
+    },
+    /// The member was shut down.
+    #[error("the metadata group's member is shut down")]
+    Shutdown,
+}
+
+impl MetaError {
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into() }
+    }
+
+    pub(crate) fn folder(folder: &std::path::Path, problem: impl Into<String>) -> Self {
+        Self::Folder { folder: folder.to_owned(), problem: problem.into() }
+    }
+}
+
+impl From<RowsError> for MetaError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Invalid(what) => Self::Invalid { what: what.to_owned() },
+            RowsError::Gone(what) => Self::Gone { what },
+            RowsError::Storage(_) | RowsError::Damaged { .. } => Self::Damaged { what: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What a read is made on: rows of one moment, with the group's questions as methods.
+
+use std::ops::Range;
+
+use cairn_proto::{BucketId, DiskId, Index, PgId, SegmentId, Slot, UploadId};
+
+use super::read_index::View;
+use crate::command::GarbageKey;
+use crate::error::MetaError;
+use crate::query::Query;
+use crate::row::{
+    Body, BucketRow, DiskRow, Extent, GarbageRow, IdentityRow, ObjectRow, PartRow, PgRow, Referrer, SegmentRow,
+    UploadRow, WriterRow,
+};
+use crate::view::{GarbageTotals, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdicts};
+
+/// Rows as of one index. A clone reads the same rows. Methods read from the disk where a row is not cached: call
+/// long lists where blocking is allowed.
+#[derive(Clone)]
+pub struct MetaView {
+    view: View,
+}
+
+impl MetaView {
+    pub(crate) const fn new(view: View) -> Self {
+        Self { view }
+    }
+
+    /// The index at which the rows stand.
+    #[must_use]
+    pub const fn index(&self) -> Index {
+        Index(self.view.index)
+    }
+
+    fn query(&self) -> Query<'_> {
+        Query::new(&*self.view.rows)
+    }
+
+    /// What the group says of segments that a disk holds, at [`Self::index`].
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn verdicts(&self, segments: &[SegmentId]) -> Result<Verdicts, MetaError> {
+        Ok(self.query().verdicts(self.index(), segments)?)
+    }
+
+    /// A bucket by its name.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn bucket(&self, name: &str) -> Result<Option<BucketRow>, MetaError> {
+        Ok(self.query().bucket(name)?)
+    }
+
+    /// A bucket by its id.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn bucket_by_id(&self, bucket: BucketId) -> Result<Option<BucketRow>, MetaError> {
+        Ok(self.query().bucket_by_id(bucket)?)
+    }
+
+    /// Buckets in order of name.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn buckets(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<BucketRow>, MetaError> {
+        Ok(self.query().buckets(prefix, after, limit)?)
+    }
+
+    /// An object's present version.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn object(&self, bucket: BucketId, key: &str) -> Result<Option<ObjectRow>, MetaError> {
+        Ok(self.query().object(bucket, key)?)
+    }
+
+    /// A page of objects and common prefixes.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn list(&self, query: &ListQuery) -> Result<ListPage, MetaError> {
+        Ok(self.query().list(query)?)
+    }
+
+    /// An open upload.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn upload(&self, bucket: BucketId, key: &str, upload: UploadId) -> Result<Option<UploadRow>, MetaError> {
+        Ok(self.query().upload(bucket, key, upload)?)
+    }
+
+    /// A page of open uploads.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn uploads(&self, query: &UploadQuery) -> Result<UploadPage, MetaError> {
+        Ok(self.query().uploads(query)?)
+    }
+
+    /// One part.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn part(&self, upload: UploadId, number: u16) -> Result<Option<PartRow>, MetaError> {
+        Ok(self.query().part(upload, number)?)
+    }
+
+    /// A page of parts.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn parts(&self, upload: UploadId, after: Option<u16>, limit: usize) -> Result<PartPage, MetaError> {
+        Ok(self.query().parts(upload, after, limit)?)
+    }
+
+    /// The extents of a range of a body, in order, cut to the range; an inline body has none and is an error.
+    ///
+    /// # Errors
+    /// [`MetaError::Invalid`] for an inline body or a range outside, [`MetaError::Gone`] where its parts are gone.
+    pub fn extents(&self, body: &Body, range: Range<u64>) -> Result<Vec<Extent>, MetaError> {
+        Ok(self.query().extents(body, range)?)
+    }
+
+    /// A segment.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn segment(&self, pg: PgId, segment: SegmentId) -> Result<Option<SegmentRow>, MetaError> {
+        Ok(self.query().segment(pg, segment)?)
+    }
+
+    /// Segments of a group in order.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn segments(
+        &self,
+        pg: PgId,
+        after: Option<SegmentId>,
+        limit: usize,
+    ) -> Result<Vec<(SegmentId, SegmentRow)>, MetaError> {
+        Ok(self.query().segments(pg, after, limit)?)
+    }
+
+    /// The rows that refer to a segment.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn referrers(&self, segment: SegmentId) -> Result<Vec<Referrer>, MetaError> {
+        Ok(self.query().referrers(segment)?)
+    }
+
+    /// Missing shards in order.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn missing(
+        &self,
+        after: Option<(PgId, SegmentId, Slot)>,
+        limit: usize,
+    ) -> Result<Vec<(PgId, SegmentId, Slot)>, MetaError> {
+        Ok(self.query().missing(after, limit)?)
+    }
+
+    /// How many shards are missing, exactly.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn missing_count(&self) -> Result<u64, MetaError> {
+        Ok(self.query().missing_count()?)
+    }
+
+    /// Garbage rows in order, from one on.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn garbage(&self, from: Option<GarbageKey>, limit: usize) -> Result<Vec<(GarbageKey, GarbageRow)>, MetaError> {
+        Ok(self.query().garbage(from, limit)?)
+    }
+
+    /// Garbage rows that were marked free, from one on.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn free_garbage(
+        &self,
+        from: Option<GarbageKey>,
+        limit: usize,
+    ) -> Result<Vec<(GarbageKey, GarbageRow)>, MetaError> {
+        Ok(self.query().free_garbage(from, limit)?)
+    }
+
+    /// All garbage, exactly.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn garbage_totals(&self) -> Result<GarbageTotals, MetaError> {
+        Ok(self.query().garbage_totals()?)
+    }
+
+    /// Large PUTs' own uploads whose writer is closed: to be aborted.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn internal_uploads_of_closed_writers(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(BucketId, String, UploadId)>, MetaError> {
+        Ok(self.query().internal_uploads_of_closed_writers(limit)?)
+    }
+
+    /// All placement groups.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn pgs(&self) -> Result<Vec<PgRow>, MetaError> {
+        Ok(self.query().pgs()?)
+    }
+
+    /// A placement group.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn pg(&self, pg: PgId) -> Result<Option<PgRow>, MetaError> {
+        Ok(self.query().pg(pg)?)
+    }
+
+    /// All disks.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn disks(&self) -> Result<Vec<DiskRow>, MetaError> {
+        Ok(self.query().disks()?)
+    }
+
+    /// A disk.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn disk(&self, disk: DiskId) -> Result<Option<DiskRow>, MetaError> {
+        Ok(self.query().disk(disk)?)
+    }
+
+    /// All open writers.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn writers(&self) -> Result<Vec<WriterRow>, MetaError> {
+        Ok(self.query().writers()?)
+    }
+
+    /// An access key.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn identity(&self, access_key: &str) -> Result<Option<IdentityRow>, MetaError> {
+        Ok(self.query().identity(access_key)?)
+    }
+
+    /// Access keys in order.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn identities(&self, after: Option<&str>, limit: usize) -> Result<Vec<IdentityRow>, MetaError> {
+        Ok(self.query().identities(after, limit)?)
+    }
+}

@@ -1,0 +1,102 @@
+//! Linearizable reads: one round to the other voters serves all the reads that arrived before it began.
+//!
+//! While a round is on its way, those who come wait for the next one; all of a round share one view of the rows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use openraft::LogIdOptionExt;
+use openraft::error::RaftError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::member::{Group, fatal};
+use super::proposer::WAIT_MAX;
+use crate::error::MetaError;
+use crate::state_machine::{Rows, StateShared, run as run_on};
+
+/// Most reads that wait.
+const QUEUE_MAX: usize = 16_384;
+/// Longest that one voter is waited for.
+const ROUND_MAX: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Rows as of one index.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) rows: Rows,
+    pub(crate) index: u64,
+}
+
+type Answer = oneshot::Sender<Result<View, MetaError>>;
+
+/// A handle to the task that makes the rounds.
+#[derive(Clone)]
+pub(crate) struct ReadIndex {
+    queue: mpsc::Sender<Answer>,
+    rounds: Arc<AtomicU64>,
+}
+
+impl ReadIndex {
+    /// Starts the task; it ends with the last handle.
+    pub(crate) fn start(group: Group, state: Arc<StateShared>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let rounds = Arc::new(AtomicU64::new(0));
+        tokio::spawn(run(group, state, waiting, Arc::clone(&rounds)));
+        Self { queue, rounds }
+    }
+
+    /// Rounds so far.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::SeqCst)
+    }
+
+    /// A view that has all that was acknowledged before the call.
+    pub(crate) async fn read(&self) -> Result<View, MetaError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(answer).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => MetaError::unavailable("too many reads wait"),
+            mpsc::error::TrySendError::Closed(_) => MetaError::Shutdown,
+        })?;
+        match timeout(WAIT_MAX + ROUND_MAX, answered).await {
+            Ok(Ok(view)) => view,
+            Ok(Err(_)) => Err(MetaError::Shutdown),
+            Err(_) => Err(MetaError::unavailable("no leader confirmed the read")),
+        }
+    }
+}
+
+async fn run(group: Group, state: Arc<StateShared>, mut waiting: mpsc::Receiver<Answer>, rounds: Arc<AtomicU64>) {
+    let mut answers = Vec::new();
+    while waiting.recv_many(&mut answers, QUEUE_MAX).await > 0 {
+        rounds.fetch_add(1, Ordering::SeqCst);
+        let view = match timeout(WAIT_MAX, round(&group, &state)).await {
+            Ok(view) => view,
+            Err(_) => Err(MetaError::unavailable("no leader confirmed the read")),
+        };
+        // A caller who has left needs no answer.
+        answers.drain(..).for_each(|answer| drop(answer.send(view.clone())));
+    }
+}
+
+/// One round: the leader's read index, confirmed by a majority; then our own rows, once they are that far.
+async fn round(group: &Group, state: &Arc<StateShared>) -> Result<View, MetaError> {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let raft = group.leader(WAIT_MAX).await?;
+        match timeout_at(deadline.min(Instant::now() + ROUND_MAX), raft.get_read_log_id()).await {
+            Ok(Ok((read, _))) => {
+                let mut applied = state.applied();
+                let reached = applied.wait_for(|applied| *applied >= read.index().unwrap_or(0)).await;
+                reached.map_err(|_| MetaError::Shutdown)?;
+                let view = run_on(state, StateShared::view).await;
+                let (rows, index) = view.map_err(|error| MetaError::Damaged { what: error.to_string() })?;
+                return Ok(View { rows, index });
+            }
+            Ok(Err(RaftError::Fatal(error))) if group.is_own(&raft) => return Err(fatal(&error)),
+            // No leader any more, or no majority: the next one is told of soon.
+            Ok(Err(_)) | Err(_) => sleep(PAUSE).await,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Giving space back: dead files are dropped, what lives in mostly dead ones is copied into the open file, and small
+//! files are merged when there are many.
+//!
+//! Crash point D: a file was dropped from the log and its row stands. At the next start the row goes.
+//! (`a_dropped_file_that_was_not_forgotten_is_forgotten`) The other order would be worse: a file without a row is
+//! taken for one that was never indexed, and its dead shards would come back.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use cairn_erasure::StripeLayout;
+use rocksdb::DB;
+use tokio::sync::oneshot;
+
+use super::{
+    Open,
+    core::{CleanLimits, Core, Faults},
+    engine::{engine_error, unit_reads},
+    index_thread::{FinishKind, IndexOrder},
+    keys::FileId,
+    log_writer::{FinishOrder, LogOrder, UnitValue},
+    read::locate,
+    rows::{FileRow, KIND_UNIT, Lane, LogPlace, Place, ShardRow},
+};
+use crate::{FenceReason, Finished, SealedUnit, ShardStoreError, UnitPlace};
+
+/// Dead files dropped in one call.
+const DROPS_MAX: usize = 64;
+/// More shards than a file can hold at the border of the lanes.
+const SHARDS_PER_FILE_MAX: usize = 8192;
+
+/// Drops a file from the log; manifest synced. Answers whether it is gone: one that is busy stays for the next time.
+pub(super) fn drop_file(log: &DB, file: FileId, row: &FileRow) -> Result<bool, rocksdb::Error> {
+    log.delete_file_in_range(file.0.to_bytes(), row.last.to_bytes())?;
+    Ok(log.get_pinned(file.0.to_bytes())?.is_none())
+}
+
+impl Core {
+    fn dead_files(&self) -> Vec<(FileId, FileRow)> {
+        let files = self.index.files();
+        let dead = files.iter().filter(|(file, row)| row.live == 0 && !self.pending.holds(**file));
+        dead.take(DROPS_MAX).map(|(file, row)| (*file, *row)).collect()
+    }
+
+    pub(super) fn has_dead_files(&self) -> bool {
+        !self.dead_files().is_empty()
+    }
+}
+
+/// Drops files without a live unit. Answers their bytes.
+pub(super) fn drop_dead(open: &Open) -> Result<u64, ShardStoreError> {
+    let _one_at_a_time = open.core.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+    drop_dead_locked(open)
+}
+
+fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
+    let core = &open.core;
+    core.vitals.check_write()?;
+    let dead = core.dead_files();
+    if dead.is_empty() {
+        return Ok(0);
+    }
+    // A balance of zero that a power cut takes back would leave rows that name a dropped file.
+    core.index.sync()?;
+    let (mut dropped, mut bytes) = (Vec::new(), 0);
+    for (file, row) in dead {
+        let is_gone = drop_file(&core.log, file, &row)
+            .map_err(|e| core.vitals.fail_writes(&format!("drop of a log file: {e}")))?;
+        if is_gone {
+            dropped.push(file);
+            bytes += row.bytes;
+        }
+    }
+    Faults::hit(&core.vitals.faults.after_drop).map_err(engine_error)?;
+    let (reply, answer) = oneshot::channel();
+    send_index(open, IndexOrder::Forget { files: dropped, reply })?;
+    answer.blocking_recv().unwrap_or_else(|_| Err(core.vitals.fenced(FenceReason::Closed)))?;
+    Ok(bytes)
+}
+
+/// One bounded round. Answers the bytes of the files dropped.
+pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
+    let core = &open.core;
+    let _one_at_a_time = core.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut freed = drop_dead_locked(open)?;
+    let victims = {
+        let unclean = core.unclean.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = core.index.files();
+        let files = files.iter().filter(|(file, _)| !unclean.contains(file) && !core.pending.holds(**file));
+        choose(files.map(|(file, row)| (*file, *row)).collect(), core.clean)
+    };
+    if !victims.is_empty() {
+        move_out_of(open, &victims)?;
+        freed += drop_dead_locked(open)?;
+    }
+    Ok(freed)
+}
+
+/// Decides what to copy out of: files under half live, the deadest first; else small files, when there are many.
+fn choose(files: Vec<(FileId, FileRow)>, limits: CleanLimits) -> Vec<FileId> {
+    let count = files.len();
+    let living = || files.iter().filter(|(_, row)| row.live > 0);
+    let mut mostly_dead: Vec<_> = living().filter(|(_, row)| row.live < row.bytes / 2).collect();
+    mostly_dead.sort_by_key(|(_, row)| row.live.saturating_mul(1000) / row.bytes.max(1));
+    if !mostly_dead.is_empty() {
+        return mostly_dead.into_iter().map(|(file, _)| *file).collect();
+    }
+    if count <= limits.merge_over_files {
+        return Vec::new();
+    }
+    let mut budget = limits.copy_bytes_max;
+    let small = living().filter(|(_, row)| row.bytes < limits.small_file_bytes);
+    let fitting = small.take_while(|(_, row)| {
+        let fits = row.live <= budget;
+        budget = budget.saturating_sub(row.live);
+        fits
+    });
+    let small: Vec<_> = fitting.map(|(file, _)| *file).collect();
+    if small.len() < 2 { Vec::new() } else { small }
+}
+
+fn move_out_of(open: &Open, victims: &[FileId]) -> Result<(), ShardStoreError> {
+    let core = &open.core;
+    let mut copied = 0;
+    let mut answers = Vec::new();
+    'files: for file in victims {
+        for key in core.from_index(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
+            let Some(row) = core.row(key)? else { continue };
+            let here = row.weights().iter().filter(|(at, _)| at == file).map(|(_, bytes)| bytes).sum::<u64>();
+            if copied > 0 && copied + here > core.clean.copy_bytes_max {
+                break 'files;
+            }
+            match move_shard(open, *file, &row)? {
+                Some(answer) => answers.push(answer),
+                None => {
+                    // Its shard is bad; repair replaces it, and then the file can go.
+                    core.unclean.lock().unwrap_or_else(PoisonError::into_inner).insert(*file);
+                    continue 'files;
+                }
+            }
+            copied += here;
+        }
+    }
+    send_log(open, LogOrder::Commit)?;
+    for answer in answers {
+        answer.blocking_recv().unwrap_or_else(|_| Err(core.vitals.fenced(FenceReason::Closed)))?;
+    }
+    Ok(())
+}
+
+type Answer = oneshot::Receiver<Result<Finished, ShardStoreError>>;
+
+/// Copies what a shard has in a file into the open one, with a new header. `None` if a unit cannot be read.
+fn move_shard(open: &Open, file: FileId, row: &ShardRow) -> Result<Option<Answer>, ShardStoreError> {
+    let Lane::Log(place) = &row.lane else { return Ok(None) };
+    let header = row.header.to_header().map_err(engine_error)?;
+    let layout = crate::checks::check_header(&header)?;
+    let places = places_of(place, &layout);
+    let here: Vec<_> = (0..).zip(&places).filter(|(_, place)| place.file == file).map(|(stripe, _)| stripe).collect();
+    let stream = open.next_stream();
+    send_log(open, LogOrder::Begin { stream, places })?;
+    for stripe in here {
+        let place_of_unit = UnitPlace { key: header.key, stripe, profile: header.profile };
+        let Some(entry) = read_entry(&open.core, place, place_of_unit) else {
+            open.ended.push(stream);
+            send_log(open, LogOrder::Wake)?;
+            return Ok(None);
+        };
+        send_log(open, LogOrder::Unit { stream, stripe, value: UnitValue::Entry(entry) })?;
+    }
+    let (reply, answer) = oneshot::channel();
+    let finish = FinishOrder {
+        header: row.header.clone(),
+        payload_bytes: row.payload_bytes,
+        kind: FinishKind::Move { expected: place.header.key },
+        origin: Some(place.origin),
+        hurry: false,
+        reply,
+    };
+    send_log(open, LogOrder::Finish { stream, finish: Box::new(finish) })?;
+    Ok(Some(answer))
+}
+
+/// The places of a shard's units, in order of stripe.
+fn places_of(place: &LogPlace, layout: &StripeLayout) -> Vec<Place> {
+    let keys = place.runs.iter().flat_map(|run| (0..run.count).map(|at| (run.file_id(), run.key(at))));
+    let with_stripe = (0..layout.stripes()).zip(keys);
+    with_stripe.map(|(stripe, (file, key))| Place { file, key, bytes: entry_bytes(layout, stripe) }).collect()
+}
+
+/// What the entry of a unit weighs: kind byte, unit header, payload.
+fn entry_bytes(layout: &StripeLayout, stripe: u32) -> u64 {
+    1 + SealedUnit::OVERHEAD_BYTES as u64 + u64::from(layout.unit_bytes(stripe))
+}
+
+/// An entry as it stands, if it is sound: cleaning must not give damage a fresh checksum.
+fn read_entry(core: &Core, place: &LogPlace, unit: UnitPlace) -> Option<Bytes> {
+    let key = locate(place, unit.stripe)?;
+    let entry = core.log.get_pinned_opt(key.to_bytes(), &unit_reads());
+    let sound = entry.ok().flatten().filter(|entry| {
+        let is_unit = |(kind, stored): (&u8, &[u8])| *kind == KIND_UNIT && SealedUnit::inspect(stored) == Ok(unit);
+        entry.split_first().is_some_and(is_unit)
+    });
+    if sound.is_none() {
+        tracing::warn!(disk = %core.vitals.id, ?unit, "a unit cannot be copied, its file is not cleaned");
+        core.vitals.health.count_error();
+    }
+    sound.map(|entry| Bytes::copy_from_slice(&entry))
+}
+
+fn send_log(open: &Open, order: LogOrder) -> Result<(), ShardStoreError> {
+    open.log.blocking_send(order).map_err(|_| open.core.vitals.fenced(FenceReason::Closed))
+}
+
+fn send_index(open: &Open, order: IndexOrder) -> Result<(), ShardStoreError> {
+    open.index.blocking_send(order).map_err(|_| open.core.vitals.fenced(FenceReason::Closed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rocks::keys::LogKey;
+
+    const LIMITS: CleanLimits = CleanLimits { copy_bytes_max: 100, merge_over_files: 3, small_file_bytes: 50 };
+
+    fn files(rows: &[(u64, u64)]) -> Vec<(FileId, FileRow)> {
+        let key = |counter| LogKey { start: 1, counter };
+        let numbered = (0_u64..).zip(rows);
+        numbered
+            .map(|(at, (bytes, live))| (FileId(key(at)), FileRow { last: key(at), bytes: *bytes, live: *live }))
+            .collect()
+    }
+
+    fn chosen(rows: &[(u64, u64)]) -> Vec<u64> {
+        choose(files(rows), LIMITS).iter().map(|file| file.0.counter).collect()
+    }
+
+    #[test]
+    fn the_deadest_files_are_cleaned_first() {
+        assert_eq!(chosen(&[(100, 49), (100, 50), (100, 10), (100, 0)]), [2, 0]);
+    }
+
+    #[test]
+    fn small_files_are_merged_only_when_there_are_many() {
+        assert!(chosen(&[(40, 40), (40, 40), (40, 40)]).is_empty());
+        assert_eq!(chosen(&[(40, 40), (60, 60), (40, 40), (40, 40)]), [0, 2]);
+        assert!(chosen(&[(60, 60), (60, 60), (40, 40), (60, 60)]).is_empty(), "one alone is not merged");
+    }
+}

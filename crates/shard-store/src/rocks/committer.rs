@@ -1,0 +1,84 @@
+//! The log committer thread: finishes a file, ingests it, and lets its shards come into being.
+//!
+//! Crash points, in order:
+//! - A: the file is in `staging`, finished or not. At the next start it is removed; nothing of it was acknowledged.
+//!   (`a_file_that_was_not_ingested_leaves_nothing`)
+//! - B: the file is in the log and not in the index. At the next start the headers in it bring the index up to the
+//!   log's end: its shards exist, whole. (`a_file_that_was_not_indexed_is_caught_up`; a move counts only while the
+//!   index still names what it moved: `a_move_that_was_not_indexed_does_not_undo_a_delete`)
+//! - C: see `index_thread.rs`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+    mpsc as std_mpsc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    core::{Core, Faults},
+    engine::ingest_file,
+    index_thread::{IndexOrder, IngestedFile, LogFinish},
+    log_writer::{FullFile, LogOrder},
+};
+use crate::FenceReason;
+
+/// Runs until the log writer is gone.
+pub(super) fn run(
+    core: &Arc<Core>,
+    files: &std_mpsc::Receiver<FullFile>,
+    index: &mpsc::Sender<IndexOrder>,
+    wake: &mpsc::WeakSender<LogOrder>,
+    in_commit: &AtomicUsize,
+) {
+    while let Ok(file) = files.recv() {
+        commit(core, file, index);
+        in_commit.fetch_sub(1, SeqCst);
+        // A full queue wakes the writer by itself.
+        if let Some(writer) = wake.upgrade() {
+            let _ = writer.try_send(LogOrder::Wake);
+        }
+    }
+}
+
+fn commit(core: &Core, file: FullFile, index: &mpsc::Sender<IndexOrder>) {
+    let FullFile { writer, path, id, last, bytes, finishes } = file;
+    // A disk that failed must not make more shards exist.
+    if let Some(reason) = core.vitals.health.write_fence() {
+        drop(writer);
+        return refuse(core, finishes, &reason);
+    }
+    if let Err(detail) = finish_and_ingest(core, writer, &path) {
+        let reason = core.vitals.health.fail_writes(&detail);
+        return refuse(core, finishes, &reason);
+    }
+    let (done, indexed) = oneshot::channel();
+    let order = IndexOrder::File { file: IngestedFile { id, last, bytes, finishes }, done };
+    match index.blocking_send(order) {
+        // Waited for, so that the files keep their order and the next one can gather more shards.
+        Ok(()) => drop(indexed.blocking_recv()),
+        // The index thread is gone: the disk is being closed.
+        Err(mpsc::error::SendError(IndexOrder::File { file, .. })) => refuse(core, file.finishes, &FenceReason::Closed),
+        Err(_) => {}
+    }
+}
+
+fn finish_and_ingest(
+    core: &Core,
+    mut writer: rocksdb::SstFileWriter<'static>,
+    path: &std::path::Path,
+) -> Result<(), String> {
+    writer.finish().map_err(|e| format!("finish of a log file: {e}"))?;
+    drop(writer);
+    Faults::hit(&core.vitals.faults.before_ingest)?;
+    ingest_file(&core.log, path).map_err(|e| format!("ingest of a log file: {e}"))?;
+    Faults::hit(&core.vitals.faults.after_ingest)
+}
+
+fn refuse(core: &Core, finishes: Vec<LogFinish>, reason: &FenceReason) {
+    for LogFinish { reply, held, .. } in finishes {
+        core.pending.release(&held);
+        let _ = reply.send(Err(core.vitals.fenced(reason.clone())));
+    }
+}

@@ -1,0 +1,178 @@
+//! What the threads and calls of one open disk share.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use cairn_proto::{AttachNumber, DiskId};
+use rocksdb::DB;
+
+use super::{folder::Paths, health::Health, index::Index, keys::FileId};
+use crate::{DiskState, DiskStatus, FenceReason, ShardStoreError, SpaceUse, rocks::rows::FileRow, space::SpaceGuard};
+
+/// What outlives the open files: a closed disk still answers who it is and how it stands.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    pub id: DiskId,
+    pub paths: Paths,
+    pub health: Health,
+    pub space: SpaceGuard,
+    pub attach: AtomicU64,
+    /// The highest index a delete was ordered at.
+    pub answered: AtomicU64,
+    pub faults: Faults,
+    /// The last figures, for a disk that is closed.
+    pub last: Mutex<Figures>,
+}
+
+/// Counters of a status.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    pub shards: u64,
+    pub bytes_live: u64,
+    pub bytes_used: u64,
+}
+
+/// Fault switches of the commit, for tests of what follows.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// The next ingest fails before it begins: crash point A.
+    pub before_ingest: AtomicBool,
+    /// The index batch after the next ingest fails: crash point B.
+    pub after_ingest: AtomicBool,
+    /// The next sync of the index fails.
+    pub index_sync: AtomicBool,
+    /// A dropped file keeps its row: crash point D.
+    pub after_drop: AtomicBool,
+}
+
+impl Faults {
+    /// Fails once where a switch is set.
+    pub(super) fn hit(switch: &AtomicBool) -> Result<(), String> {
+        if switch.swap(false, Relaxed) {
+            return Err("a fault was asked for".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Vitals {
+    pub(super) fn fenced(&self, reason: FenceReason) -> ShardStoreError {
+        ShardStoreError::Fenced { disk: self.id, reason }
+    }
+
+    pub(super) fn check_read(&self) -> Result<(), ShardStoreError> {
+        self.health.read_fence().map_or(Ok(()), |reason| Err(self.fenced(reason)))
+    }
+
+    /// No fence of any kind; space is apart, so that deletes work on a full disk.
+    pub(super) fn check_write(&self) -> Result<(), ShardStoreError> {
+        self.health.write_fence().map_or(Ok(()), |reason| Err(self.fenced(reason)))
+    }
+
+    pub(super) fn check_space(&self, space_use: SpaceUse) -> Result<(), ShardStoreError> {
+        let refusal = self.space.refusal(&self.paths.folder, space_use);
+        refusal.map_or(Ok(()), |reason| Err(self.fenced(reason)))
+    }
+
+    pub(super) fn attach(&self) -> AttachNumber {
+        AttachNumber(self.attach.load(Relaxed))
+    }
+
+    /// Ends writing, or tells what ended it before.
+    pub(super) fn fail_writes(&self, detail: &str) -> ShardStoreError {
+        self.fenced(self.health.fail_writes(detail))
+    }
+
+    pub(super) fn status(&self, figures: Figures) -> DiskStatus {
+        self.health.watch_folder();
+        let space = self.space.space(&self.paths.folder);
+        let mut state = self.health.state();
+        if state == DiskState::Serving
+            && let Some(reason) = self.space.refusal(&self.paths.folder, SpaceUse::Client)
+        {
+            state = DiskState::ReadOnly(reason);
+        }
+        DiskStatus {
+            state,
+            bytes_total: space.bytes_total,
+            bytes_free: space.bytes_free,
+            shards: figures.shards,
+            bytes_live: figures.bytes_live,
+            bytes_used: figures.bytes_used,
+            errors: self.health.errors(),
+        }
+    }
+}
+
+/// An open disk.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub vitals: std::sync::Arc<Vitals>,
+    pub index: Index,
+    pub log: DB,
+    /// This run's start number.
+    pub start: u64,
+    pub pending: Pending,
+    /// Held while files are dropped or cleaned: one at a time.
+    pub cleaning: Mutex<()>,
+    pub clean: CleanLimits,
+    /// Files that could not be cleaned since a unit in them cannot be read; left alone until the next start.
+    pub unclean: Mutex<HashSet<FileId>>,
+}
+
+/// Bounds of cleaning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CleanLimits {
+    /// Bytes copied in a call, at least one shard.
+    pub copy_bytes_max: u64,
+    /// More files than this, and small ones are merged.
+    pub merge_over_files: usize,
+    /// Files smaller than this are small.
+    pub small_file_bytes: u64,
+}
+
+impl Core {
+    pub(super) fn staging(&self) -> PathBuf {
+        self.vitals.paths.staging()
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let counters = self.index.counters();
+        let log_bytes: u64 = self.index.files().values().map(|file: &FileRow| file.bytes).sum();
+        // The index is small beside the log; what its WAL lane holds is counted by its payload.
+        let wal_bytes = self.index.db.property_int_value("rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0);
+        Figures { shards: counters.shards, bytes_live: counters.bytes_live, bytes_used: log_bytes + wal_bytes }
+    }
+}
+
+/// Streams that are not finished hold the files their units are in: such a file is neither dropped nor cleaned.
+#[derive(Debug, Default)]
+pub(super) struct Pending(Mutex<HashMap<FileId, u32>>);
+
+impl Pending {
+    pub(super) fn hold(&self, file: FileId) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(file).or_default() += 1;
+    }
+
+    pub(super) fn release(&self, files: &[FileId]) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in files {
+            if let Some(count) = held.get_mut(file) {
+                *count -= 1;
+                if *count == 0 {
+                    held.remove(file);
+                }
+            }
+        }
+    }
+
+    pub(super) fn holds(&self, file: FileId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&file)
+    }
+}

@@ -1,0 +1,305 @@
+//! Damaged files, foreign folders, and what becomes of space.
+
+use std::{fs, os::unix::fs::FileExt, path::Path};
+
+use cairn_proto::DiskId;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use super::{
+    DiskOptions, RocksShardStore,
+    testing::{check_balance, delete, du, files_in, open, options},
+};
+use crate::{DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode, conformance::Sample};
+
+fn flip(file: &Path, at: u64) {
+    let handle = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    handle.read_exact_at(&mut byte, at).unwrap();
+    handle.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+}
+
+/// Flips a bit in the stored bytes of a unit.
+fn flip_in(folder: &Path, sample: &Sample, stripe: u32) {
+    let payload = sample.payload(stripe);
+    let needle = &payload[1000..1064];
+    for file in files_in(folder) {
+        let bytes = fs::read(&file).unwrap();
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            return flip(&file, at as u64 + 7);
+        }
+    }
+    panic!("the unit is in no file");
+}
+
+fn refusal(options: &DiskOptions) -> String {
+    match RocksShardStore::open(options) {
+        Err(ShardStoreError::Refused { problem, .. }) => problem,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_found_and_never_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let sample = Sample::new(1, 4 << 20);
+    sample.write(&*disk, WriteMode::New).await.unwrap();
+    flip_in(&folder.path().join("log-0"), &sample, 2);
+    assert_eq!(disk.scrub(sample.key()).await.unwrap(), [2]);
+    let units = disk.read_units(sample.key(), 0..4).await.unwrap();
+    for (stripe, unit) in (0..).zip(&units) {
+        let is_sound = unit.as_ref().is_some_and(|unit| SealedUnit::open(sample.place(stripe), unit).is_ok());
+        assert_eq!(is_sound, stripe != 2);
+    }
+    assert!(disk.status().errors > 0);
+    sample.write(&*disk, WriteMode::Replace).await.unwrap();
+    sample.check(&*disk).await;
+    disk.clean().await.unwrap();
+    assert_eq!(disk.core().index.files().len(), 1, "the bad one's file is gone");
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_unit_is_not_copied_and_keeps_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let (dead, living) = (Sample::new(1, 16 << 20), Sample::new(2, 2 << 20));
+    let mut writer = living.begin(&*disk, WriteMode::New).await.unwrap();
+    for stripe in 0..2 {
+        writer.write_unit(living.unit(stripe)).await.unwrap();
+    }
+    dead.write(&*disk, WriteMode::New).await.unwrap();
+    writer.finish().await.unwrap();
+    delete(&disk, &[dead.key()]).await;
+    flip_in(&folder.path().join("log-0"), &living, 1);
+    disk.clean().await.unwrap();
+    disk.clean().await.unwrap();
+    assert_eq!(disk.scrub(living.key()).await.unwrap(), [1], "the sound unit is still there");
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
+    for damage in ["removed", "manifest", "marked"] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = open(folder.path());
+        let samples: Vec<_> = (0..4).map(|number| Sample::new(number, (1 + number) << 20)).collect();
+        for sample in &samples {
+            sample.write(&*disk, WriteMode::New).await.unwrap();
+        }
+        samples[0].write(&*disk, WriteMode::Replace).await.unwrap();
+        let small = Sample::new(9, 1000);
+        small.write(&*disk, WriteMode::New).await.unwrap();
+        disk.close().await;
+        let index = folder.path().join("index");
+        match damage {
+            "removed" => fs::remove_dir_all(&index).unwrap(),
+            "marked" => fs::write(folder.path().join("CAIRN-REBUILD-INDEX"), "").unwrap(),
+            _ => {
+                let manifests = files_in(&index).into_iter().filter(|file| file.to_string_lossy().contains("MANIFEST"));
+                manifests.for_each(|file| fs::write(file, [0xff; 100]).unwrap());
+            }
+        }
+        let disk = open(folder.path());
+        for sample in &samples {
+            sample.check(&*disk).await;
+        }
+        small.check_absent(&*disk).await;
+        assert_eq!(disk.list(None, 10).await.unwrap().len(), 4, "{damage}");
+        check_balance(&disk.core());
+        small.write(&*disk, WriteMode::New).await.unwrap();
+        Sample::new(20, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();
+        disk.close().await;
+        let disk = open(folder.path());
+        assert_eq!(disk.list(None, 10).await.unwrap().len(), 6, "{damage}");
+        disk.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_row_ends_writing_and_the_next_start_rebuilds() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let sample = Sample::new(1, 1 << 20);
+    sample.write(&*disk, WriteMode::New).await.unwrap();
+    let core = disk.core();
+    let rows = core.index.db.cf_handle("shards").unwrap();
+    core.index.db.put_cf(rows, super::keys::shard_key(sample.key()), [9, 9, 9]).unwrap();
+    drop(core);
+    assert!(matches!(disk.header(sample.key()).await, Err(ShardStoreError::Damaged { .. })));
+    assert!(matches!(disk.status().state, DiskState::ReadOnly(FenceReason::ReadFailed(_))));
+    disk.close().await;
+    let disk = open(folder.path());
+    sample.check(&*disk).await;
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_are_not_this_disk_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    assert!(refusal(&options(&at("missing"))).contains("does not exist"));
+    fs::write(at("file"), "x").unwrap();
+    assert!(refusal(&options(&at("file"))).contains("is a file"));
+    fs::create_dir(at("full")).unwrap();
+    fs::write(at("full").join("photo.jpg"), "x").unwrap();
+    assert!(refusal(&options(&at("full"))).contains("photo.jpg"));
+    fs::create_dir(at("unmounted")).unwrap();
+    let unmounted = DiskOptions { refuse_unmounted: true, ..options(&at("unmounted")) };
+    assert!(refusal(&unmounted).contains("mount"));
+    assert_eq!(files_in(&at("unmounted")).len(), 0, "nothing was written there");
+
+    for name in ["one", "two"] {
+        fs::create_dir(at(name)).unwrap();
+        let id = DiskId(name.len() as u128 + u128::from(name.as_bytes()[0]));
+        RocksShardStore::open(&DiskOptions { new_id: id, ..options(&at(name)) }).unwrap().close().await;
+    }
+    let foreign = DiskOptions { cluster_id: 78, ..options(&at("one")) };
+    assert!(refusal(&foreign).contains("belongs to cluster"));
+    // Two disks mixed up.
+    fs::rename(at("one").join("log-0"), at("spare")).unwrap();
+    fs::rename(at("two").join("log-0"), at("one").join("log-0")).unwrap();
+    assert!(refusal(&options(&at("one"))).contains("mixed up"));
+    assert!(refusal(&options(&at("two"))).contains("log-0 is missing"));
+    fs::rename(at("one").join("log-0"), at("two").join("log-0")).unwrap();
+    fs::rename(at("spare"), at("one").join("log-0")).unwrap();
+    open(&at("one")).close().await;
+
+    let marker = at("two").join("CAIRN-DISK");
+    let text = fs::read_to_string(&marker).unwrap();
+    fs::write(&marker, text.replace("format 1", "format 2")).unwrap();
+    assert!(refusal(&options(&at("two"))).contains("newer cairn"));
+    fs::write(&marker, "cairn disk\n").unwrap();
+    assert!(refusal(&options(&at("two"))).contains("damaged"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_formatting_cut_short_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).close().await;
+    let marker = super::folder::read_marker(folder.path()).unwrap().unwrap();
+    super::folder::write_marker(folder.path(), &super::folder::Marker { ready: false, ..marker }).unwrap();
+    fs::remove_dir_all(folder.path().join("log-0")).unwrap();
+    let disk = open(folder.path());
+    assert_eq!(disk.id(), marker.id);
+    Sample::new(1, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_do_not_share_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    Sample::new(1, 1000).write(&*disk, WriteMode::New).await.unwrap();
+    assert!(refusal(&options(folder.path())).contains("cannot be opened"), "in use is not damaged");
+    Sample::new(1, 1000).check(&*disk).await;
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_shards_give_their_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let empty = du(folder.path());
+    let samples: Vec<_> = (0..8).map(|number| Sample::with_profile(number, 8 << 20, (1, 0))).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    assert!(du(folder.path()) - empty > 64 << 20);
+    let keys: Vec<_> = samples.iter().map(Sample::key).collect();
+    delete(&disk, &keys[..4]).await;
+    let half = du(folder.path()) - empty;
+    assert!(half < 34 << 20, "{half} bytes for 32 MiB");
+    delete(&disk, &keys[4..]).await;
+    let rest = du(folder.path()) - empty;
+    assert!(rest < 1 << 20, "{rest} bytes for nothing");
+    disk.close().await;
+}
+
+/// Bytes this process had written to disks.
+fn bytes_written() -> u64 {
+    let text = fs::read_to_string("/proc/self/io").unwrap();
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_byte_of_a_large_shard_is_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = super::crash_test::run_alone("rocks::damage_test::write_large_shards", folder.path());
+    let written: u64 = text.lines().find_map(|line| line.strip_prefix("written ")).unwrap().parse().unwrap();
+    let stored = 8 * (16 << 20);
+    // A file system in memory counts nothing written; then the files themselves are what is left to look at.
+    let written = written.max(du(folder.path()));
+    assert!(written >= stored && written < stored + stored / 20, "{written} bytes for {stored}");
+}
+
+#[test]
+#[ignore = "the child of every_byte_of_a_large_shard_is_written_once"]
+fn write_large_shards() {
+    let folder = std::env::var_os(super::crash_test::FOLDER_VARIABLE).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let disk = open(Path::new(&folder));
+        let before = bytes_written();
+        for number in 0..8 {
+            Sample::with_profile(number, 16 << 20, (1, 0)).write(&*disk, WriteMode::New).await.unwrap();
+        }
+        println!("\nwritten {}", bytes_written() - before);
+        disk.close().await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
+    let seed = std::env::var("CAIRN_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("CAIRN_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let whole = tempfile::tempdir().unwrap();
+    let disk = open(whole.path());
+    let samples: Vec<_> =
+        (0..12).map(|number| Sample::new(number, if number % 2 == 0 { 900 } else { 2 << 20 })).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    disk.close().await;
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        copy(whole.path(), folder.path());
+        let files: Vec<_> =
+            files_in(folder.path()).into_iter().filter(|file| fs::metadata(file).unwrap().len() > 0).collect();
+        for _ in 0..4 {
+            let file = files.choose(&mut rng).unwrap();
+            flip(file, rng.random_range(0..fs::metadata(file).unwrap().len()));
+        }
+        let disk = match RocksShardStore::open(&options(folder.path())) {
+            Ok(disk) => disk,
+            Err(ShardStoreError::Refused { .. } | ShardStoreError::Engine(_)) => continue,
+            Err(other) => panic!("{other:?}"),
+        };
+        for sample in &samples {
+            let Ok(units) = disk.read_units(sample.key(), 0..sample.stripes()).await else { continue };
+            for (stripe, unit) in (0..).zip(units) {
+                let payload = unit.and_then(|unit| SealedUnit::open(sample.place(stripe), &unit).ok());
+                assert!(payload.is_none_or(|payload| payload == sample.payload(stripe)));
+            }
+            let _ = disk.scrub(sample.key()).await;
+        }
+        let _ = disk.clean().await;
+        disk.close().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Whether a disk may write or serve at all, and the trace a failed write leaves for the next start.
+//!
+//! After a failed write or sync the kernel may have dropped what it could not write, and marked it clean: what this
+//! process believes to be on disk is not. So the first failure ends writing (the first reason wins), leaves a marker
+//! file, and the next start reads back what was written since the last good one. The second failure is final.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::folder::{marker_identity, replace_file};
+use crate::{DiskState, FenceReason};
+
+const FAILED: &str = "CAIRN-FAILED";
+const FAILED_NEW: &str = "CAIRN-FAILED.new";
+const REBUILD: &str = "CAIRN-REBUILD-INDEX";
+const REBUILD_NEW: &str = "CAIRN-REBUILD-INDEX.new";
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the marker file of failed writes says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Failures {
+    /// How many runs of this disk ended with a failed write.
+    pub count: u64,
+    /// The start number of the last of them.
+    pub start: u64,
+    /// Whether what it wrote was read back since.
+    pub verified: bool,
+}
+
+impl Failures {
+    /// Reads the marker; a marker that cannot be read counts as the second failure.
+    pub(super) fn read(folder: &Path) -> Self {
+        let text = match fs::read_to_string(folder.join(FAILED)) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Self::default(),
+            Err(_) => return Self { count: 2, ..Self::default() },
+        };
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
+        match (field("failures"), field("start")) {
+            (Some(count), Some(start)) => Self { count, start, verified: field("verified") == Some(1) },
+            _ => Self { count: 2, ..Self::default() },
+        }
+    }
+
+    pub(super) fn write(self, folder: &Path) -> io::Result<()> {
+        let Self { count, start, verified } = self;
+        let text = format!("failures {count}\nstart {start}\nverified {}\n", u8::from(verified));
+        replace_file(folder, FAILED_NEW, FAILED, text.as_bytes())
+    }
+}
+
+/// The fences of a disk.
+#[derive(Debug)]
+pub(super) struct Health {
+    folder: std::path::PathBuf,
+    start: u64,
+    failures_before: u64,
+    write_failed: Mutex<Option<FenceReason>>,
+    /// Mirrors `write_failed`, for the hot path.
+    is_write_failed: AtomicBool,
+    gone: AtomicBool,
+    closed: AtomicBool,
+    marker: Option<(u64, u64)>,
+    watched: Mutex<Option<Instant>>,
+    errors: AtomicU64,
+}
+
+impl Health {
+    pub(super) fn new(folder: &Path, start: u64, failures: Failures) -> Self {
+        let health = Self {
+            folder: folder.to_owned(),
+            start,
+            failures_before: failures.count,
+            write_failed: Mutex::new(None),
+            is_write_failed: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            marker: marker_identity(folder),
+            watched: Mutex::new(None),
+            errors: AtomicU64::new(0),
+        };
+        if failures.count >= 2 {
+            health.set_write_failed(FenceReason::WriteFailed(format!(
+                "writes failed in {} runs: replace the disk, or remove {FAILED} to try it once more",
+                failures.count
+            )));
+        }
+        health
+    }
+
+    /// Ends writing; the first reason wins. Answers the reason that holds.
+    pub(super) fn fail_writes(&self, detail: &str) -> FenceReason {
+        let (reason, is_first) = self.set_write_failed(FenceReason::WriteFailed(detail.to_owned()));
+        if is_first {
+            self.count_error();
+            tracing::error!(folder = %self.folder.display(), detail, "a write failed: the disk takes no more writes");
+            let failures = Failures { count: self.failures_before + 1, start: self.start, verified: false };
+            if let Err(e) = failures.write(&self.folder) {
+                tracing::error!(folder = %self.folder.display(), error = %e, "the failed write left no marker");
+            }
+        }
+        reason
+    }
+
+    /// The index was found damaged while serving: no more writes, and the next start rebuilds it.
+    pub(super) fn fail_index(&self, detail: &str) -> FenceReason {
+        let text = format!("index is damaged, the next start rebuilds it: {detail}");
+        let (reason, is_first) = self.set_write_failed(FenceReason::ReadFailed(text));
+        if is_first {
+            self.count_error();
+            tracing::error!(folder = %self.folder.display(), detail, "the index is damaged");
+            if let Err(e) = replace_file(&self.folder, REBUILD_NEW, REBUILD, detail.as_bytes()) {
+                tracing::error!(folder = %self.folder.display(), error = %e, "the damaged index left no marker");
+            }
+        }
+        reason
+    }
+
+    fn set_write_failed(&self, reason: FenceReason) -> (FenceReason, bool) {
+        let mut held = self.write_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = held.is_none();
+        let reason = held.get_or_insert(reason).clone();
+        self.is_write_failed.store(true, Relaxed);
+        (reason, is_first)
+    }
+
+    fn write_failed(&self) -> Option<FenceReason> {
+        if !self.is_write_failed.load(Relaxed) {
+            return None;
+        }
+        self.write_failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn count_error(&self) {
+        self.errors.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Relaxed)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+
+    /// Looks whether the marker file is still the one of the start.
+    pub(super) fn check_folder(&self) {
+        if marker_identity(&self.folder) != self.marker && !self.gone.swap(true, Relaxed) {
+            tracing::error!(folder = %self.folder.display(), "the folder is gone or was emptied");
+            self.count_error();
+        }
+    }
+
+    /// [`Self::check_folder`], at most once a second.
+    pub(super) fn watch_folder(&self) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.is_none_or(|at| at.elapsed() >= WATCH_INTERVAL) {
+            *watched = Some(Instant::now());
+            drop(watched);
+            self.check_folder();
+        }
+    }
+
+    /// Why nothing is served, if so.
+    pub(super) fn read_fence(&self) -> Option<FenceReason> {
+        if self.closed.load(Relaxed) {
+            return Some(FenceReason::Closed);
+        }
+        self.gone.load(Relaxed).then_some(FenceReason::Gone)
+    }
+
+    /// Why nothing is written, if so. Space is apart.
+    pub(super) fn write_fence(&self) -> Option<FenceReason> {
+        self.read_fence().or_else(|| self.write_failed())
+    }
+
+    pub(super) fn state(&self) -> DiskState {
+        match (self.read_fence(), self.write_failed()) {
+            (Some(reason), _) => DiskState::Fenced(reason),
+            (None, Some(reason)) => DiskState::ReadOnly(reason),
+            (None, None) => DiskState::Serving,
+        }
+    }
+}
+
+/// Whether an earlier run found the index damaged.
+pub(super) fn wants_rebuild(folder: &Path) -> bool {
+    folder.join(REBUILD).exists()
+}
+
+/// The index was rebuilt.
+pub(super) fn rebuild_done(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(REBUILD)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_wins_and_leaves_its_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let health = Health::new(folder.path(), 4, Failures::default());
+        assert_eq!(health.state(), DiskState::Serving);
+        let first = health.fail_writes("one");
+        assert_eq!(health.fail_writes("two"), first);
+        assert_eq!(Failures::read(folder.path()), Failures { count: 1, start: 4, verified: false });
+        let again = Health::new(folder.path(), 5, Failures::read(folder.path()));
+        assert_eq!(again.state(), DiskState::Serving, "the first failure is forgiven after a check");
+        again.fail_writes("three");
+        let last = Health::new(folder.path(), 6, Failures::read(folder.path()));
+        assert!(matches!(last.state(), DiskState::ReadOnly(FenceReason::WriteFailed(_))));
+    }
+
+    #[test]
+    fn a_marker_that_cannot_be_read_is_the_worst_case() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FAILED), "?").unwrap();
+        assert_eq!(Failures::read(folder.path()).count, 2);
+    }
+}

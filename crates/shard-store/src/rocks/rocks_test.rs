@@ -1,0 +1,308 @@
+//! The conformance suite, each crash point of the commit, cleaning, fences.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use cairn_proto::{AttachNumber, Index};
+
+use super::{
+    RocksShardStore,
+    core::Faults,
+    engine::{OpenFiles, open_index},
+    index::Index as DiskIndex,
+    testing::{check_balance, delete, du, open, options},
+};
+use crate::{
+    DeleteOrder, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource, SpaceUse, WriteMode,
+    conformance::{self, Sample},
+};
+
+/// Shards over the border of the lanes, a stripe each.
+fn large(number: u64) -> Sample {
+    Sample::new(number, 1 << 20)
+}
+
+fn is_write_failed<T>(result: &Result<T, ShardStoreError>) -> bool {
+    matches!(result, Err(ShardStoreError::Fenced { reason: FenceReason::WriteFailed(_), .. }))
+}
+
+fn set(disk: &RocksShardStore, switch: impl Fn(&Faults) -> &std::sync::atomic::AtomicBool) {
+    switch(&disk.vitals.faults).store(true, Relaxed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_conforms_and_is_the_same_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    conformance::run(&*disk).await;
+    check_balance(&disk.core());
+    let before = disk.list(None, 100).await.unwrap();
+    let start = disk.core().start;
+    disk.close().await;
+    assert!(matches!(disk.status().state, DiskState::Fenced(FenceReason::Closed)));
+    assert!(disk.header(before[0].key).await.is_err());
+
+    let disk = open(folder.path());
+    assert_eq!(disk.list(None, 100).await.unwrap(), before);
+    assert_eq!((disk.attach(), disk.core().answered()), (AttachNumber(7), Index(100)));
+    assert!(disk.core().start > start, "no key is used twice");
+    let stale = disk.delete(&[], DeleteOrder { index: Index(99) }).await;
+    assert!(matches!(stale, Err(ShardStoreError::StaleOrder { .. })));
+    assert!(disk.scrub(before[0].key).await.unwrap().is_empty());
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    check_balance(&disk.core());
+    assert_eq!(disk.status().errors, 0);
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_not_ingested_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    set(&disk, |faults| &faults.before_ingest);
+    assert!(is_write_failed(&large(2).write(&*disk, WriteMode::New).await));
+    assert!(matches!(disk.status().state, DiskState::ReadOnly(FenceReason::WriteFailed(_))));
+    large(1).check(&*disk).await;
+    disk.close().await;
+    assert!(du(&folder.path().join("staging")) > 1 << 18, "the file is still there");
+
+    let disk = open(folder.path());
+    assert_eq!(du(&folder.path().join("staging")), 0);
+    large(1).check(&*disk).await;
+    large(2).check_absent(&*disk).await;
+    large(2).write(&*disk, WriteMode::New).await.unwrap();
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_not_indexed_is_caught_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    set(&disk, |faults| &faults.after_ingest);
+    assert!(is_write_failed(&large(1).write(&*disk, WriteMode::New).await));
+    large(1).check_absent(&*disk).await;
+    disk.close().await;
+
+    let disk = open(folder.path());
+    large(1).check(&*disk).await;
+    check_balance(&disk.core());
+    delete(&disk, &[large(1).key()]).await;
+    disk.close().await;
+    let disk = open(folder.path());
+    large(1).check_absent(&*disk).await;
+    assert!(disk.core().index.files().is_empty(), "what is dead was dropped");
+    disk.close().await;
+}
+
+/// Two shards in one file, the second small beside the first and the only one that lives.
+async fn mostly_dead(disk: &RocksShardStore) -> Sample {
+    let (dead, living) = (Sample::new(1, 16 << 20), large(2));
+    let mut writer = living.begin(disk, WriteMode::New).await.unwrap();
+    writer.write_unit(living.unit(0)).await.unwrap();
+    dead.write(disk, WriteMode::New).await.unwrap();
+    writer.finish().await.unwrap();
+    assert_eq!(delete(disk, &[dead.key()]).await, 1);
+    living
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_not_indexed_does_not_undo_a_delete() {
+    for is_deleted in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = open(folder.path());
+        let living = mostly_dead(&disk).await;
+        set(&disk, |faults| &faults.after_ingest);
+        assert!(disk.clean().await.is_err());
+        living.check(&*disk).await;
+        disk.close().await;
+        if is_deleted {
+            // As if it had been acknowledged between the ingest of the copy and its index batch.
+            let cache = rocksdb::Cache::new_lru_cache(1 << 20);
+            let db = open_index(&folder.path().join("index"), &cache, OpenFiles { index: 64, log: 64 }, false).unwrap();
+            let index = DiskIndex::load(db).unwrap();
+            let mut draft = index.draft();
+            draft.set_row(living.key(), None).unwrap();
+            draft.commit().unwrap();
+            index.sync().unwrap();
+        }
+        let disk = open(folder.path());
+        if is_deleted {
+            living.check_absent(&*disk).await;
+        } else {
+            living.check(&*disk).await;
+        }
+        check_balance(&disk.core());
+        disk.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_file_that_was_not_forgotten_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    for number in 1..3 {
+        large(number).write(&*disk, WriteMode::New).await.unwrap();
+    }
+    set(&disk, |faults| &faults.after_drop);
+    assert_eq!(delete(&disk, &[large(1).key()]).await, 1);
+    assert_eq!(disk.core().index.files().len(), 2, "the row stands");
+    disk.close().await;
+    let disk = open(folder.path());
+    assert_eq!(disk.core().index.files().len(), 1);
+    large(1).check_absent(&*disk).await;
+    large(2).check(&*disk).await;
+    check_balance(&disk.core());
+    assert_eq!(disk.status().errors, 0, "nothing was lost");
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_failed_sync_ends_writing_until_a_restart_and_the_second_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Sample::new(5, 1000);
+    for run in 0..2 {
+        let disk = open(folder.path());
+        large(run).write(&*disk, WriteMode::New).await.unwrap();
+        set(&disk, |faults| &faults.index_sync);
+        assert!(is_write_failed(&small.write(&*disk, WriteMode::New).await));
+        assert!(is_write_failed(&large(9).write(&*disk, WriteMode::New).await));
+        assert!(is_write_failed(&disk.delete(&[large(run).key()], DeleteOrder { index: Index(1) }).await));
+        assert!(is_write_failed(&disk.set_attach(AttachNumber(1)).await));
+        assert!(disk.clean().await.is_err());
+        large(run).check(&*disk).await;
+        disk.close().await;
+    }
+    let disk = open(folder.path());
+    assert!(matches!(disk.status().state, DiskState::ReadOnly(FenceReason::WriteFailed(_))));
+    assert!(is_write_failed(&large(9).write(&*disk, WriteMode::New).await));
+    large(0).check(&*disk).await;
+    large(1).check(&*disk).await;
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cleaning_copies_what_lives_and_drops_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let living = mostly_dead(&disk).await;
+    let before = disk.status().bytes_used;
+    let reader = {
+        let (disk, living) = (Arc::clone(&disk), living.clone());
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                living.check(&*disk).await;
+            }
+        })
+    };
+    assert!(disk.clean().await.unwrap() > 3 << 20);
+    reader.await.unwrap();
+    living.check(&*disk).await;
+    assert!(disk.status().bytes_used < before / 8, "{before} before, {} after", disk.status().bytes_used);
+    assert_eq!(disk.clean().await.unwrap(), 0);
+    check_balance(&disk.core());
+    disk.close().await;
+    let disk = open(folder.path());
+    living.check(&*disk).await;
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_are_merged_when_there_are_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path());
+    options.clean.merge_over_files = 4;
+    let disk = RocksShardStore::open(&options).unwrap();
+    let samples: Vec<_> = (0..10).map(large).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    assert_eq!(disk.core().index.files().len(), 10);
+    disk.clean().await.unwrap();
+    assert!(disk.core().index.files().len() <= 4, "{:?}", disk.core().index.files());
+    for sample in &samples {
+        sample.check(&*disk).await;
+    }
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_of_a_shard_that_is_not_finished_hold_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let slow = Sample::new(1, 2 << 20);
+    let mut writer = slow.begin(&*disk, WriteMode::New).await.unwrap();
+    writer.write_unit(slow.unit(0)).await.unwrap();
+    large(2).write(&*disk, WriteMode::New).await.unwrap();
+    assert_eq!(delete(&disk, &[large(2).key()]).await, 1);
+    assert_eq!(disk.clean().await.unwrap(), 0);
+    assert_eq!(disk.core().index.files().len(), 1, "nothing in it lives yet, and it stays");
+    writer.write_unit(slow.unit(1)).await.unwrap();
+    writer.finish().await.unwrap();
+    slow.check(&*disk).await;
+    check_balance(&disk.core());
+
+    // An abandoned one gives its file free.
+    let mut writer = large(3).begin(&*disk, WriteMode::New).await.unwrap();
+    writer.write_unit(large(3).unit(0)).await.unwrap();
+    large(4).write(&*disk, WriteMode::New).await.unwrap();
+    drop(writer);
+    // The next write is answered after the log writer heard of the end.
+    large(5).write(&*disk, WriteMode::New).await.unwrap();
+    let files = disk.core().index.files().len();
+    delete(&disk, &[large(4).key()]).await;
+    assert_eq!(disk.core().index.files().len(), files - 1);
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_tenth_is_not_for_clients() {
+    for (percent_free, client, repair) in [(11, true, true), (9, false, true), (4, false, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(folder.path());
+        options.space = SpaceSource::new(move |_| Ok(Space { bytes_total: 1000, bytes_free: percent_free * 10 }));
+        let disk = RocksShardStore::open(&options).unwrap();
+        for (space_use, is_let) in [(SpaceUse::Client, client), (SpaceUse::Repair, repair)] {
+            let begun = disk.begin(large(1).header, WriteMode::New, space_use).await;
+            assert_eq!(begun.is_ok(), is_let, "{percent_free} % {space_use:?}");
+        }
+        assert_eq!(disk.status().state == DiskState::Serving, client);
+        assert_eq!(delete(&disk, &[large(1).key()]).await, 0, "deletes are let through");
+        disk.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_emptied_fences_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    std::fs::remove_file(folder.path().join("CAIRN-DISK")).unwrap();
+    disk.check_folder();
+    assert_eq!(disk.status().state, DiskState::Fenced(FenceReason::Gone));
+    assert!(matches!(disk.header(large(1).key()).await, Err(ShardStoreError::Fenced { .. })));
+    assert!(large(2).write(&*disk, WriteMode::New).await.is_err());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_writers_share_files_and_syncs() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let disk = Arc::clone(&disk);
+        tasks.spawn(async move {
+            let sample = Sample::new(number, if number % 2 == 0 { 1000 } else { 2 << 20 });
+            sample.write(&*disk, WriteMode::New).await.unwrap();
+            sample.check(&*disk).await;
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    assert!(disk.core().index.files().len() < 32, "each of 32 shards has a file of its own");
+    check_balance(&disk.core());
+    disk.close().await;
+}

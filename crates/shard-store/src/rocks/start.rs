@@ -1,0 +1,335 @@
+//! From a folder to an open disk: who it is, whether it is whole, and what the last run left undone.
+//!
+//! Order matters: first the index is brought up to the log's end (or rebuilt from the log), then rows of files that
+//! are not there go, and only then is removed what neither names.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use cairn_proto::{AttachNumber, Index as MetaIndex};
+use rocksdb::{Cache, DB};
+
+use super::{
+    DiskOptions,
+    catch_up::{LogFile, catch_up, forget_lost_files, log_files, rebuild},
+    clean::drop_file,
+    core::{Core, Faults, Figures, Pending, Vitals},
+    engine::{OpenFiles, engine_error, family, is_damage, open_index, open_log, synced},
+    folder::{
+        FORMAT, FolderState, Marker, Paths, inspect, is_mount_point, read_marker, remove_tree, sync_folder,
+        write_marker,
+    },
+    health::{Failures, Health, rebuild_done, wants_rebuild},
+    index::{Index, get_state},
+    keys::{CF_LOG_STATE, FileId, STATE_ANSWERED, STATE_ATTACH, STATE_IDENTITY, STATE_START},
+    read::stored_unit,
+    rows::{Identity, Lane, ShardRow, decode, encode},
+};
+use crate::{ShardStoreError, checks::is_sound, space::SpaceGuard};
+
+/// Index blocks and rows of a disk that are kept in memory.
+const CACHE_BYTES: usize = 8 << 20;
+/// Rows looked at in one go.
+const PAGE: usize = 1000;
+
+/// Opens the disk in a folder; formats an empty one.
+pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
+    let paths = Paths { folder: options.folder.clone() };
+    let files = OpenFiles { index: options.open_files_index, log: options.open_files_log };
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    let identity = admit(options, &paths, &cache, files)?;
+    let failures = Failures::read(&paths.folder);
+    let must_verify = failures.count == 1 && !failures.verified;
+    if must_verify {
+        forget_page_cache(&[paths.index(), paths.log()]);
+    }
+    remove_tree(&paths.index_new()).map_err(engine_error)?;
+
+    let log = open_log(&paths.log(), &cache, files, false).map_err(|e| refuse_log(&paths, &e))?;
+    check_identity(&paths, "log-0", log_identity(&log)?, identity)?;
+    let log_files = log_files(&log)?;
+    let index = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
+    let start = raise_start(&index, &log, &log_files)?;
+    let vitals = vitals_of(options, &paths, identity, &index, start, failures)?;
+    let core = Core {
+        vitals: Arc::new(vitals),
+        index,
+        log,
+        start,
+        pending: Pending::default(),
+        cleaning: Mutex::new(()),
+        clean: options.clean,
+        unclean: Mutex::new(HashSet::new()),
+    };
+    settle(&core, &log_files)?;
+    if must_verify {
+        read_back(&core, failures)?;
+    }
+    Ok(core)
+}
+
+/// Says who the folder is, or why it is refused.
+fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) -> Result<Identity, ShardStoreError> {
+    if options.refuse_unmounted && !is_mount_point(&paths.folder) {
+        return Err(paths.refused("was a mount point and is none now: mount the disk, or take the folder out"));
+    }
+    let marker = read_marker(&paths.folder).map_err(|problem| paths.refused(problem))?;
+    let identity = |marker: &Marker| Identity { format: FORMAT, id: marker.id.0, cluster_id: marker.cluster_id };
+    match marker {
+        Some(marker) if marker.cluster_id != options.cluster_id => Err(paths.refused(format!(
+            "belongs to cluster {:032x}, this is {:032x}: take it out of the configuration, or empty the folder to \
+             give its space to this cluster",
+            marker.cluster_id, options.cluster_id
+        ))),
+        Some(marker) if marker.ready => Ok(identity(&marker)),
+        // Formatting was cut short: nothing was acknowledged yet.
+        Some(marker) => format(paths, cache, files, marker).map(|()| identity(&marker)),
+        None => match inspect(&paths.folder) {
+            FolderState::Foreign(problem) => Err(paths.refused(problem)),
+            FolderState::Empty => {
+                let (id, cluster_id) = (options.new_id, options.cluster_id);
+                let marker = Marker { format: FORMAT, id, cluster_id, ready: false };
+                format(paths, cache, files, marker).map(|()| identity(&marker))
+            }
+            FolderState::Missing | FolderState::Disk { .. } => {
+                Err(paths.refused("does not exist: create the folder, or mount the disk"))
+            }
+        },
+    }
+}
+
+fn format(paths: &Paths, cache: &Cache, files: OpenFiles, marker: Marker) -> Result<(), ShardStoreError> {
+    let unwritable = |e: std::io::Error| paths.refused(format!("cannot be formatted: {e}"));
+    write_marker(&paths.folder, &Marker { ready: false, ..marker }).map_err(unwritable)?;
+    for part in [paths.index(), paths.log(), paths.staging()] {
+        remove_tree(&part).map_err(unwritable)?;
+    }
+    fs::create_dir(paths.staging()).map_err(unwritable)?;
+    let row = Identity { format: FORMAT, id: marker.id.0, cluster_id: marker.cluster_id };
+    let row = encode(row).map_err(engine_error)?;
+    let index = open_index(&paths.index(), cache, files, true).map_err(engine_error)?;
+    index.put_opt(STATE_IDENTITY, &row, &synced()).map_err(engine_error)?;
+    let log = open_log(&paths.log(), cache, files, true).map_err(engine_error)?;
+    log.put_cf_opt(family(&log, CF_LOG_STATE)?, STATE_IDENTITY, &row, &synced()).map_err(engine_error)?;
+    sync_folder(&paths.folder).map_err(unwritable)?;
+    write_marker(&paths.folder, &Marker { ready: true, ..marker }).map_err(unwritable)
+}
+
+fn refuse_log(paths: &Paths, error: &rocksdb::Error) -> ShardStoreError {
+    if is_damage(error) {
+        return paths.refused(format!(
+            "log-0 is missing or damaged ({error}): restore it, or empty the folder to take it as a new disk, whose \
+             shards are then rebuilt from the others"
+        ));
+    }
+    paths.refused(format!("log-0 cannot be opened: {error}"))
+}
+
+fn log_identity(log: &DB) -> Result<Option<Identity>, ShardStoreError> {
+    let row = log.get_cf(family(log, CF_LOG_STATE)?, STATE_IDENTITY).map_err(engine_error)?;
+    row.map(|row| decode(&row)).transpose().map_err(engine_error)
+}
+
+fn check_identity(paths: &Paths, part: &str, found: Option<Identity>, marker: Identity) -> Result<(), ShardStoreError> {
+    if found == Some(marker) {
+        return Ok(());
+    }
+    Err(paths.refused(match found {
+        Some(found) if found.format > marker.format => {
+            format!("{part} has format {}, this program knows {FORMAT}: use the newer cairn", found.format)
+        }
+        Some(found) => format!(
+            "{part} is of disk {:032x}, cluster {:032x}, the marker names another: folders were mixed up, put back \
+             what belongs here",
+            found.id, found.cluster_id
+        ),
+        None => format!("{part} does not say which disk it belongs to: restore it, or empty the folder"),
+    }))
+}
+
+/// Opens the index. One that is missing or damaged is rebuilt from the log, never taken for empty.
+fn open_or_rebuild_index(
+    paths: &Paths,
+    cache: &Cache,
+    files: OpenFiles,
+    identity: Identity,
+    log: &DB,
+    log_files: &BTreeMap<FileId, LogFile>,
+) -> Result<Index, ShardStoreError> {
+    let is_known_damaged = wants_rebuild(&paths.folder);
+    let damage = match open_index(&paths.index(), cache, files, false) {
+        Ok(db) if !is_known_damaged => {
+            let found = get_state::<Identity>(&db, STATE_IDENTITY)?;
+            check_identity(paths, "index", found, identity)?;
+            match Index::load(db) {
+                Ok(index) => return Ok(index),
+                Err(e) => e.to_string(),
+            }
+        }
+        Ok(_) => "an earlier run found it damaged".to_owned(),
+        Err(e) if is_damage(&e) => e.to_string(),
+        Err(e) => return Err(paths.refused(format!("index cannot be opened: {e}"))),
+    };
+    tracing::error!(
+        folder = %paths.folder.display(),
+        damage,
+        "the index is missing or damaged: rebuilding it from the log; shards under 64 KiB lived in it and are lost \
+         here, repair brings them back from the other disks"
+    );
+    let db = open_index(&paths.index_new(), cache, files, true).map_err(engine_error)?;
+    db.put_opt(STATE_IDENTITY, encode(identity).map_err(engine_error)?, &synced()).map_err(engine_error)?;
+    let index = Index::load(db)?;
+    let shards = rebuild(&index, log, log_files)?;
+    index.sync()?;
+    drop(index);
+    exchange_index(paths).map_err(engine_error)?;
+    tracing::warn!(folder = %paths.folder.display(), shards, "the index was rebuilt");
+    let db = open_index(&paths.index(), cache, files, false).map_err(engine_error)?;
+    Ok(Index::load(db)?)
+}
+
+/// The new index takes the old one's place. Cut short in between, the index is missing, and is rebuilt again.
+fn exchange_index(paths: &Paths) -> std::io::Result<()> {
+    remove_tree(&paths.index_damaged())?;
+    if paths.index().exists() {
+        fs::rename(paths.index(), paths.index_damaged())?;
+    }
+    fs::rename(paths.index_new(), paths.index())?;
+    sync_folder(&paths.folder)?;
+    rebuild_done(&paths.folder)
+}
+
+/// A start number no run had: above both instances' and above every file's.
+fn raise_start(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
+    let state = family(log, CF_LOG_STATE)?;
+    let of_log = log.get_cf(state, STATE_START).map_err(engine_error)?;
+    let of_log: u64 = of_log.map(|row| decode(&row)).transpose().map_err(engine_error)?.unwrap_or(0);
+    let of_index: u64 = get_state(&index.db, STATE_START)?.unwrap_or(0);
+    let of_files = log_files.keys().last().map_or(0, |file| file.0.start);
+    let start = of_log.max(of_index).max(of_files) + 1;
+    let row = encode(start).map_err(engine_error)?;
+    log.put_cf_opt(state, STATE_START, &row, &synced()).map_err(engine_error)?;
+    index.db.put_opt(STATE_START, &row, &synced()).map_err(engine_error)?;
+    Ok(start)
+}
+
+fn vitals_of(
+    options: &DiskOptions,
+    paths: &Paths,
+    identity: Identity,
+    index: &Index,
+    start: u64,
+    failures: Failures,
+) -> Result<Vitals, ShardStoreError> {
+    let attach: AttachNumber = get_state(&index.db, STATE_ATTACH)?.unwrap_or_default();
+    let answered: MetaIndex = get_state(&index.db, STATE_ANSWERED)?.unwrap_or_default();
+    Ok(Vitals {
+        id: cairn_proto::DiskId(identity.id),
+        paths: paths.clone(),
+        health: Health::new(&paths.folder, start, failures),
+        space: SpaceGuard::new(options.space.clone()),
+        attach: AtomicU64::new(attach.0),
+        answered: AtomicU64::new(answered.0),
+        faults: Faults::default(),
+        last: Mutex::new(Figures::default()),
+    })
+}
+
+/// Completes what the last run left undone.
+fn settle(core: &Core, log_files: &BTreeMap<FileId, LogFile>) -> Result<(), ShardStoreError> {
+    let paths = &core.vitals.paths;
+    let unreadable = catch_up(&core.index, &core.log, log_files)?;
+    let lost = forget_lost_files(&core.index, log_files)?;
+    for _ in 0..unreadable + lost {
+        core.vitals.health.count_error();
+    }
+    if lost > 0 {
+        tracing::error!(disk = %core.vitals.id, shards = lost, "files of the log are gone: their shards are lost here");
+    }
+    core.index.sync()?;
+    // Only now: the headers of a file in staging that is in the log too were taken from the log.
+    remove_tree(&paths.staging()).map_err(engine_error)?;
+    fs::create_dir(paths.staging()).map_err(engine_error)?;
+    sync_folder(&paths.folder).map_err(engine_error)?;
+    drop_dead_files(core)
+}
+
+fn drop_dead_files(core: &Core) -> Result<(), ShardStoreError> {
+    let dead: Vec<_> = core.index.files().iter().filter(|(_, row)| row.live == 0).map(|(f, r)| (*f, *r)).collect();
+    let mut draft = core.index.draft();
+    for (file, row) in dead {
+        if drop_file(&core.log, file, &row).map_err(engine_error)? {
+            draft.set_file(file, None);
+        }
+    }
+    Ok(draft.commit()?)
+}
+
+/// Lets the kernel forget what it believes to be in these folders: after a failed sync its clean pages may never have
+/// reached the disk.
+fn forget_page_cache(folders: &[std::path::PathBuf]) {
+    let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    for entry in files {
+        let advised = File::open(entry.path())
+            .and_then(|file| Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?));
+        if let Err(error) = advised {
+            tracing::warn!(file = %entry.path().display(), %error, "the page cache of a file was not dropped");
+        }
+    }
+}
+
+/// Reads what was written in the run that failed, from the disk itself, and forgets the shards that are not there.
+fn read_back(core: &Core, failures: Failures) -> Result<(), ShardStoreError> {
+    let (mut after, mut bad, mut seen) = (None, 0_u64, 0_u64);
+    loop {
+        let rows = core.index.rows_after(after, PAGE)?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.header.key);
+        let mut draft = core.index.draft();
+        for row in rows.iter().filter(|row| is_written_since(row, failures.start)) {
+            seen += 1;
+            if !is_whole(core, row) {
+                bad += 1;
+                core.vitals.health.count_error();
+                draft.set_row(row.header.key, None)?;
+            }
+        }
+        draft.commit()?;
+    }
+    core.index.sync()?;
+    tracing::warn!(disk = %core.vitals.id, shards = seen, bad, "read back what was written before a write failed");
+    let folder: &Path = &core.vitals.paths.folder;
+    Failures { verified: true, ..failures }.write(folder).map_err(engine_error)
+}
+
+/// The WAL lane does not say when a shard was written, so all of it is looked at.
+fn is_written_since(row: &ShardRow, start: u64) -> bool {
+    match &row.lane {
+        Lane::Wal(_) => true,
+        Lane::Log(place) => place.header.key.start >= start || place.runs.iter().any(|run| run.start >= start),
+    }
+}
+
+fn is_whole(core: &Core, row: &ShardRow) -> bool {
+    let Ok(header) = row.header.to_header() else { return false };
+    let Ok(layout) = crate::checks::check_header(&header) else { return false };
+    (0..layout.stripes()).all(|stripe| {
+        let unit = stored_unit(&core.index, &core.log, row, stripe).ok().flatten();
+        unit.is_some_and(|unit| is_sound(&header, stripe, &unit))
+    })
+}
+
+impl Core {
+    /// The attach number read at start, for the tests of durability.
+    #[cfg(test)]
+    pub(super) fn answered(&self) -> MetaIndex {
+        MetaIndex(self.vitals.answered.load(Relaxed))
+    }
+}
