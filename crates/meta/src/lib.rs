@@ -8,12 +8,16 @@ mod error;
 mod handle;
 mod log_store;
 mod raft;
+mod apply;
+mod keys;
+mod query;
 mod row;
 mod rows;
 mod state_machine;
 mod view;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use apply::{apply_entry, decode_entry, encode_entry};
 pub use command::{
     ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
     Refusal, Reply,
@@ -24,6 +28,7 @@ pub use raft::{
     meta_view::MetaView,
     space::{Space, SpaceSource},
 };
+pub use query::Query;
 pub use row::{
     Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
     PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
@@ -37,5 +42,9 @@ pub use view::{
 pub const BATCH_ROWS_MAX: usize = 500;
 /// Most extents of a row: 5 GiB of 64 MiB segments.
 pub const EXTENTS_MAX: usize = 80;
+/// Longest segment.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Smallest part of an upload, but for its last.
+pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 /// Largest object that travels in its row.
 pub const INLINE_BYTES_MAX: usize = 16 * 1024;

@@ -1,47 +1,52 @@
-//! Which placement groups there should be.
+//! Keeps enough placement groups for the disks that take writes now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cairn_erasure::ErasureProfile;
 use cairn_meta::Command;
 use cairn_proto::DiskId;
+use tokio::sync::Mutex;
+use tracing::info;
 
+use super::plan_groups::{NewGroups, plan_groups};
+use super::{Pace, Upkeep};
 use crate::error::EngineError;
-use crate::map::profile_row;
-use crate::options::ProfileChoice;
+use crate::map::ClusterMap;
 use crate::shared::Shared;
 
-/// Makes groups until enough of them are writable with the disks that are there.
+/// Many writers may find no group at once: one makes them, the others find what it made.
+static MAKING: Mutex<()> = Mutex::const_new(());
+
+/// Makes the groups that are missing for the disks that are writable now; does nothing where enough stand.
+///
+/// # Errors
+/// When the metadata group does not answer.
 pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), EngineError> {
-    let map = shared.map.refresh(&shared.meta).await?;
-    let writable: Vec<DiskId> =
-        map.standing_disks().map(|row| row.id).filter(|disk| shared.disks.writable(*disk)).collect();
-    let standing = map.standing_disks().count();
-    let Some(profile) = usable_profile(shared.options.profile, standing, writable.len()) else {
-        return Ok(());
-    };
-    let row = profile_row(profile);
-    let have = map.writable_groups(&shared.disks).iter().filter(|group| group.profile == row).count();
-    let wanted = shared.options.groups_min.saturating_sub(have);
-    if wanted == 0 {
+    if plan_now(shared, &shared.map.load()).is_none() {
         return Ok(());
     }
-    let groups = plan_groups(&writable, profile.slots(), wanted, shared.ids.number());
-    shared.meta.propose(Command::CreatePgs { profile: row, groups }).await?;
+    let _making = MAKING.lock().await;
+    let map = shared.map.refresh(&shared.meta).await?;
+    let Some(plan) = plan_now(shared, &map) else { return Ok(()) };
+    let (count, profile) = (plan.groups.len(), plan.profile);
+    shared.meta.propose(Command::CreatePgs { profile, groups: plan.groups }).await?;
     shared.map.refresh(&shared.meta).await?;
+    info!(count, data = profile.data, parity = profile.parity, "placement groups made");
     Ok(())
 }
 
-/// The widest profile with the parity of the full store that fits on the disks that take writes.
-fn usable_profile(choice: ProfileChoice, standing: usize, writable: usize) -> Option<ErasureProfile> {
-    let full = choice.for_disks(standing)?;
-    let data = writable.checked_sub(full.parity())?.min(full.data());
-    ErasureProfile::new(u8::try_from(data).ok()?, full.parity_u8()).ok()
+fn plan_now(shared: &Shared, map: &ClusterMap) -> Option<NewGroups> {
+    let known = |disk: &DiskId| map.disks.contains_key(disk);
+    let usable: BTreeSet<DiskId> =
+        shared.disks.all().into_iter().map(|disk| disk.id).filter(known).filter(|disk| shared.disks.writable(*disk)).collect();
+    let expected = map.standing_disks().count().max(shared.options.folders.len());
+    plan_groups(map.pgs.values(), &usable, expected, shared.options.profile, shared.options.groups_min)
 }
 
-/// Groups of `slots` disks each, spread by rotation from a drawn beginning.
-fn plan_groups(disks: &[DiskId], slots: usize, count: usize, seed: u64) -> Vec<Vec<DiskId>> {
-    let start = usize::try_from(seed % 1024).unwrap_or(0);
-    let rotated = |group: usize| (0..slots).map(|slot| disks[(start + group + slot) % disks.len()]).collect();
-    (0..count).map(rotated).collect()
+impl Upkeep {
+    /// Makes the groups that are missing.
+    pub(crate) async fn groups_step(&self) -> Result<Pace, EngineError> {
+        ensure(&self.shared).await?;
+        Ok(self.idle())
+    }
 }

@@ -5,9 +5,11 @@
 
 mod memory;
 mod overlay;
+mod stored;
 
 pub use memory::MemoryRows;
 pub use overlay::Overlay;
+pub(crate) use stored::{StoredInternalUpload, StoredReference, StoredUpload, StoredWriter};
 
 use cairn_proto::{Record, RecordError, decode_record, encode_record};
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,0 +1,115 @@
+//! Folders whose disk is out of service: looked at again until it is back, replaced, or a person acts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cairn_proto::DiskId;
+use cairn_shard_store::{DiskState, FenceReason};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{Pace, Upkeep};
+use crate::disks::FolderState;
+use crate::error::EngineError;
+use crate::start::take_folder;
+
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+const TRY_AGAIN_LONGEST: Duration = Duration::from_secs(30);
+
+/// Folders that rest after they could not be taken.
+pub(crate) struct FoldersState {
+    resting: Mutex<Vec<(PathBuf, FolderState, Instant, Duration)>>,
+}
+
+impl FoldersState {
+    pub(crate) fn new() -> Self {
+        Self { resting: Mutex::default() }
+    }
+
+    /// A folder that shows what it showed when it last failed rests; one that changed is tried at once.
+    fn rests(&self, folder: &Path, state: &FolderState) -> bool {
+        let resting = self.resting.lock().expect("no holder of this lock panics");
+        resting.iter().any(|(known, was, until, _)| known == folder && was == state && Instant::now() < *until)
+    }
+
+    fn failed(&self, folder: &Path, state: FolderState, first: Duration) {
+        let mut resting = self.resting.lock().expect("no holder of this lock panics");
+        let last = resting.iter().find(|(known, was, ..)| known == folder && *was == state).map(|(.., pause)| *pause);
+        let pause = last.map_or(first, |pause| (pause * 2).min(TRY_AGAIN_LONGEST));
+        resting.retain(|(known, ..)| known != folder);
+        resting.push((folder.to_owned(), state, Instant::now() + pause, pause));
+    }
+
+    fn worked(&self, folder: &Path) {
+        self.resting.lock().expect("no holder of this lock panics").retain(|(known, ..)| known != folder);
+    }
+}
+
+impl Upkeep {
+    /// Takes disks that are gone out of the table, and folders whose disk is there into it.
+    pub(crate) async fn folders_step(&self) -> Result<Pace, EngineError> {
+        self.drop_gone_disks().await;
+        let mut waiting = self.waiting_folders().await;
+        // Folders that hold a disk come first: a disk that moved is then known by its new folder, and the empty folder
+        // it left does not pass for its replacement.
+        waiting.sort_by_key(|(_, state)| !matches!(state, FolderState::Disk { .. }));
+        let (holding, others): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(_, state)| matches!(state, FolderState::Disk { .. }));
+        let mut taken = join_all(holding.into_iter().map(|(folder, state)| self.take(folder, state))).await;
+        taken.extend(join_all(others.into_iter().map(|(folder, state)| self.take(folder, state))).await);
+        if taken.contains(&true) {
+            self.disks_came();
+        }
+        Ok(self.idle())
+    }
+
+    async fn drop_gone_disks(&self) {
+        let gone = |state: &DiskState| {
+            matches!(
+                state,
+                DiskState::Fenced(FenceReason::Gone | FenceReason::ReadFailed(_) | FenceReason::Closed)
+            )
+        };
+        let disks: Vec<DiskId> =
+            self.shared.disks.all().iter().filter(|disk| gone(&disk.status.state)).map(|disk| disk.id).collect();
+        join_all(disks.into_iter().map(|disk| self.drop_disk(disk))).await;
+    }
+
+    async fn drop_disk(&self, disk: DiskId) {
+        let Some(store) = self.shared.disks.remove(disk) else { return };
+        // Its files are locked until it is closed; a close that hangs leaves the folder out until it ends.
+        if tokio::time::timeout(CLOSED_WITHIN, store.close()).await.is_err() {
+            warn!(%disk, "a disk that is gone does not close");
+        }
+    }
+
+    /// Folders that are not in service and do not rest, with what lies in them.
+    async fn waiting_folders(&self) -> Vec<(PathBuf, FolderState)> {
+        let serving: Vec<PathBuf> = self.shared.disks.all().into_iter().map(|disk| disk.folder).collect();
+        let folders = self.shared.options.folders.iter().map(|disk| disk.folder.clone());
+        let looks = folders.filter(|folder| !serving.contains(folder)).map(|folder| async {
+            let (opener, path) = (std::sync::Arc::clone(&self.shared.opener), folder.clone());
+            let look = tokio::task::spawn_blocking(move || opener.inspect(&path));
+            // A folder that does not answer is as good as missing; it is looked at again.
+            let state = match tokio::time::timeout(CLOSED_WITHIN, look).await {
+                Ok(Ok(state)) => state,
+                _ => return None,
+            };
+            (!self.folders.rests(&folder, &state)).then_some((folder, state))
+        });
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    async fn take(&self, folder: PathBuf, state: FolderState) -> bool {
+        let taken = tokio::time::timeout(TAKEN_WITHIN, take_folder(&self.shared, &folder)).await;
+        if matches!(taken, Ok(true)) {
+            self.folders.worked(&folder);
+            return true;
+        }
+        self.folders.failed(&folder, state, self.shared.options.upkeep_interval);
+        false
+    }
+}
