@@ -96,10 +96,10 @@ impl Call {
         find_bucket(self.engine(), self.bucket_name()).await
     }
 
-    /// The body, to be read once. `also` names a checksum to compute besides the one the request names.
-    pub(crate) fn take_payload(&mut self, also: Option<cairn_s3::ChecksumAlgorithm>) -> Result<Payload, S3Error> {
+    /// The body, to be read once. `fallback` names a checksum to compute where the request names none.
+    pub(crate) fn take_payload(&mut self, fallback: Option<cairn_s3::ChecksumAlgorithm>) -> Result<Payload, S3Error> {
         let inbound = self.inbound.take().ok_or(S3ErrorCode::InternalError)?;
-        let options = PayloadOptions { kind: self.payload, chunk_signer: self.chunk_signer.take(), also };
+        let options = PayloadOptions { kind: self.payload, chunk_signer: self.chunk_signer.take(), fallback };
         Payload::new(inbound, &self.headers, options)
     }
 

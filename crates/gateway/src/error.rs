@@ -67,6 +67,7 @@ fn answer_for_meta(error: MetaError) -> S3Error {
     match error {
         MetaError::Unknown => unknown(),
         MetaError::Unavailable { why } => unavailable(&why),
+        MetaError::Gone { what } => unavailable(&what),
         MetaError::Shutdown => shutting_down(),
         other => internal("the metadata group failed", &other),
     }

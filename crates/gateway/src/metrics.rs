@@ -42,7 +42,7 @@ pub(crate) struct Metrics {
     /// Certificate files that could not be used.
     pub(crate) tls_reload_errors: Counter,
     writable: Number,
-    disk_up: Family<DiskLabel, Number>,
+    disk_writable: Family<DiskLabel, Number>,
     disk_bytes_total: Family<DiskLabel, Number>,
     disk_bytes_free: Family<DiskLabel, Number>,
     missing_shards: Number,
@@ -68,7 +68,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             tls_reload_errors: Counter::default(),
             writable: Gauge::default(),
-            disk_up: Family::default(),
+            disk_writable: Family::default(),
             disk_bytes_total: Family::default(),
             disk_bytes_free: Family::default(),
             missing_shards: Gauge::default(),
@@ -88,7 +88,7 @@ impl Metrics {
         registry.register("s3_requests_in_flight", "Requests being served", self.in_flight.clone());
         registry.register("tls_reload_errors", "Certificates that could not be used", self.tls_reload_errors.clone());
         registry.register("writable", "1 if new objects can be written", self.writable.clone());
-        registry.register("disk_up", "1 if the disk serves", self.disk_up.clone());
+        registry.register("disk_writable", "1 if the disk takes new segments", self.disk_writable.clone());
         registry.register("disk_total_bytes", "Size of the disk's file system", self.disk_bytes_total.clone());
         registry.register("disk_free_bytes", "Free bytes of the disk", self.disk_bytes_free.clone());
         registry.register("missing_shards", "Shards that repair has to write", self.missing_shards.clone());
@@ -112,12 +112,12 @@ impl Metrics {
         self.garbage_rows.set(number(status.garbage.rows));
         self.garbage_bytes.set(status.garbage.bytes);
         // Disks that left must not stay with their last values.
-        self.disk_up.clear();
+        self.disk_writable.clear();
         self.disk_bytes_total.clear();
         self.disk_bytes_free.clear();
         for disk in &status.disks {
             let label = DiskLabel { disk: disk.folder.display().to_string() };
-            self.disk_up.get_or_create(&label).set(i64::from(disk.up));
+            self.disk_writable.get_or_create(&label).set(i64::from(disk.writable));
             self.disk_bytes_total.get_or_create(&label).set(number(disk.bytes_total));
             self.disk_bytes_free.get_or_create(&label).set(number(disk.bytes_free));
         }

@@ -5,61 +5,31 @@
 //! cost more.
 
 use bytes::Bytes;
-use cairn_s3::{Checksum, ChecksumAlgorithm, ChecksumHasher, S3Error, S3ErrorCode};
-use md5::{Digest, Md5};
-use tokio::task::JoinHandle;
+use cairn_s3::{BodyVerifier, S3Error, S3ErrorCode, Trailers, VerifiedBody};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 1 << 20;
-/// Bodies up to this are hashed in place: about 0.1 ms.
+/// Bytes up to this are hashed in place: about 0.1 ms.
 const IN_PLACE_BYTES: usize = 64 << 10;
 
-/// What to compute.
-struct Hashers {
-    md5: Md5,
-    sha256: Option<ChecksumHasher>,
-    checksum: Option<ChecksumHasher>,
-}
-
-impl Hashers {
-    fn update(&mut self, pieces: &[Bytes]) {
-        for piece in pieces {
-            self.md5.update(piece);
-            for hasher in [&mut self.sha256, &mut self.checksum].into_iter().flatten() {
-                hasher.update(piece);
-            }
-        }
-    }
-}
-
-/// What was computed.
-#[derive(Debug)]
-pub(crate) struct Digests {
-    /// Always: it is the ETag.
-    pub(crate) md5: [u8; 16],
-    /// The payload's hash, where it is to be compared.
-    pub(crate) sha256: Option<Vec<u8>>,
-    /// The checksum asked for.
-    pub(crate) checksum: Option<Checksum>,
+enum State {
+    Idle(Box<BodyVerifier>),
+    Hashing(JoinHandle<Box<BodyVerifier>>),
+    /// The hashing thread is gone.
+    Lost,
 }
 
 /// Hashes a body as it comes.
 pub(crate) struct Digester {
-    /// Away while a piece is being hashed.
-    hashers: Option<Hashers>,
-    running: Option<JoinHandle<Hashers>>,
+    state: State,
     collected: Vec<Bytes>,
     collected_bytes: usize,
 }
 
 impl Digester {
-    pub(crate) fn new(with_sha256: bool, checksum: Option<ChecksumAlgorithm>) -> Self {
-        let hashers = Hashers {
-            md5: Md5::new(),
-            sha256: with_sha256.then(|| ChecksumHasher::new(ChecksumAlgorithm::Sha256)),
-            checksum: checksum.map(ChecksumHasher::new),
-        };
-        Self { hashers: Some(hashers), running: None, collected: Vec::new(), collected_bytes: 0 }
+    pub(crate) fn new(verifier: BodyVerifier) -> Self {
+        Self { state: State::Idle(Box::new(verifier)), collected: Vec::new(), collected_bytes: 0 }
     }
 
     /// Takes bytes; waits while the piece before is still being hashed.
@@ -72,79 +42,71 @@ impl Digester {
         if self.collected_bytes < PIECE_BYTES {
             return Ok(());
         }
-        let mut hashers = self.take().await?;
-        let pieces = std::mem::take(&mut self.collected);
-        self.collected_bytes = 0;
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            hashers.update(&pieces);
-            hashers
-        }));
+        let verifier = self.idle().await?;
+        self.state = State::Hashing(self.hash(verifier));
         Ok(())
     }
 
-    /// The digests of all bytes.
+    /// Compares all bytes with what was announced.
     ///
     /// # Errors
-    /// `InternalError` if the hashing thread is gone.
-    pub(crate) async fn finish(mut self) -> Result<Digests, S3Error> {
-        let mut hashers = self.take().await?;
-        let pieces = std::mem::take(&mut self.collected);
+    /// They differ; `InternalError` if the hashing thread is gone.
+    pub(crate) async fn finish(mut self, trailers: Option<&Trailers>) -> Result<VerifiedBody, S3Error> {
+        let mut verifier = self.idle().await?;
         if self.collected_bytes <= IN_PLACE_BYTES {
-            hashers.update(&pieces);
+            self.collected.iter().for_each(|piece| verifier.update(piece));
         } else {
-            let hash = move || {
-                hashers.update(&pieces);
-                hashers
-            };
-            hashers = tokio::task::spawn_blocking(hash).await.map_err(|_| S3ErrorCode::InternalError)?;
+            verifier = self.hash(verifier).await.map_err(|_| S3ErrorCode::InternalError)?;
         }
-        Ok(Digests {
-            md5: hashers.md5.finalize().into(),
-            sha256: hashers.sha256.map(|hasher| hasher.finish().digest),
-            checksum: hashers.checksum.map(ChecksumHasher::finish),
-        })
+        verifier.finish(trailers)
     }
 
-    async fn take(&mut self) -> Result<Hashers, S3Error> {
-        if let Some(running) = self.running.take() {
-            return running.await.map_err(|_| S3ErrorCode::InternalError.into());
+    async fn idle(&mut self) -> Result<Box<BodyVerifier>, S3Error> {
+        match std::mem::replace(&mut self.state, State::Lost) {
+            State::Idle(verifier) => Ok(verifier),
+            State::Hashing(running) => running.await.map_err(|_| S3ErrorCode::InternalError.into()),
+            State::Lost => Err(S3ErrorCode::InternalError.into()),
         }
-        self.hashers.take().ok_or_else(|| S3ErrorCode::InternalError.into())
+    }
+
+    fn hash(&mut self, mut verifier: Box<BodyVerifier>) -> JoinHandle<Box<BodyVerifier>> {
+        let pieces = std::mem::take(&mut self.collected);
+        self.collected_bytes = 0;
+        spawn_blocking(move || {
+            pieces.iter().for_each(|piece| verifier.update(piece));
+            verifier
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cairn_s3::{ChecksumAlgorithm, PayloadKind, RequestChecksums};
+
     use super::*;
+
+    fn verifier() -> BodyVerifier {
+        BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), Some(ChecksumAlgorithm::Crc32C))
+    }
 
     #[tokio::test]
     async fn any_cut_gives_the_same_digests() {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        let mut plain = ChecksumHasher::new(ChecksumAlgorithm::Crc32C);
+        let mut plain = verifier();
         plain.update(&bytes);
-        let expected_crc = plain.finish();
-        let expected_md5: [u8; 16] = Md5::digest(&bytes).into();
-        let expected_sha = {
-            let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Sha256);
-            hasher.update(&bytes);
-            hasher.finish().digest
-        };
+        let expected = plain.finish(None).unwrap();
         for cut in [1_000, 65_536, 1_048_576, 3_000_000] {
-            let mut digester = Digester::new(true, Some(ChecksumAlgorithm::Crc32C));
+            let mut digester = Digester::new(verifier());
             for piece in bytes.chunks(cut) {
                 digester.update(Bytes::copy_from_slice(piece)).await.unwrap();
             }
-            let digests = digester.finish().await.unwrap();
-            assert_eq!(digests.md5, expected_md5, "{cut}");
-            assert_eq!(digests.sha256.as_ref(), Some(&expected_sha), "{cut}");
-            assert_eq!(digests.checksum.as_ref(), Some(&expected_crc), "{cut}");
+            assert_eq!(digester.finish(None).await.unwrap(), expected, "{cut}");
         }
     }
 
     #[tokio::test]
     async fn an_empty_body_has_its_md5() {
-        let digests = Digester::new(false, None).finish().await.unwrap();
-        assert_eq!(hex::encode(digests.md5), "d41d8cd98f00b204e9800998ecf8427e");
-        assert!(digests.sha256.is_none() && digests.checksum.is_none());
+        let verified = Digester::new(verifier()).finish(None).await.unwrap();
+        assert_eq!(hex::encode(verified.md5), "d41d8cd98f00b204e9800998ecf8427e");
     }
 }

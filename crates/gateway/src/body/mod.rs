@@ -4,6 +4,6 @@ mod digester;
 mod outgoing;
 mod payload;
 
-pub(crate) use digester::{Digester, Digests};
+pub(crate) use digester::Digester;
 pub(crate) use outgoing::{AnswerBody, stream_body};
 pub(crate) use payload::{Inbound, Payload, PayloadOptions};

@@ -14,14 +14,14 @@ use std::{
 
 use bytes::Bytes;
 use cairn_s3::{
-    Checksum, ChecksumAlgorithm, ChunkedDecoder, PayloadKind, RequestChecksums, S3Error, S3ErrorCode,
-    chunked::ChunkedOptions, headers, sigv4::ChunkSigner,
+    BodyVerifier, ChecksumAlgorithm, ChunkedDecoder, PayloadKind, RequestChecksums, S3Error, S3ErrorCode, VerifiedBody,
+    headers, sigv4::ChunkSigner,
 };
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
-use super::{Digester, Digests};
+use super::Digester;
 use crate::tasks::Tasks;
 
 /// What is read and thrown away of a body nobody wants, so that its sender hears the answer.
@@ -96,20 +96,15 @@ async fn drain(mut body: Incoming) {
     }
 }
 
-enum Framing {
-    Plain,
-    Chunked(Box<ChunkedDecoder>),
-}
-
 /// A request's body, decoded and hashed.
 pub(crate) struct Payload {
     inbound: Inbound,
-    framing: Framing,
+    /// For an aws-chunked body.
+    decoder: Option<Box<ChunkedDecoder>>,
     ready: VecDeque<Bytes>,
     digester: Digester,
     length: Option<u64>,
     decoded: u64,
-    sha256: Option<[u8; 32]>,
     checksums: RequestChecksums,
 }
 
@@ -119,8 +114,8 @@ pub(crate) struct PayloadOptions {
     pub(crate) kind: PayloadKind,
     /// Checks signed chunks.
     pub(crate) chunk_signer: Option<ChunkSigner>,
-    /// A checksum to compute besides the one the request names.
-    pub(crate) also: Option<ChecksumAlgorithm>,
+    /// A checksum to compute where the request names none.
+    pub(crate) fallback: Option<ChecksumAlgorithm>,
 }
 
 impl Payload {
@@ -130,35 +125,14 @@ impl Payload {
     /// Headers that contradict each other or cannot be read.
     pub(crate) fn new(inbound: Inbound, headers: &HeaderMap, options: PayloadOptions) -> Result<Self, S3Error> {
         let checksums = RequestChecksums::parse(headers)?;
-        let (framing, length) = match options.kind {
-            PayloadKind::Sha256(_) | PayloadKind::Unsigned => {
-                if checksums.trailer.is_some() {
-                    return Err(S3Error::new(
-                        S3ErrorCode::InvalidRequest,
-                        "x-amz-trailer needs an x-amz-content-sha256 of STREAMING-…-TRAILER",
-                    ));
-                }
-                (Framing::Plain, content_length(headers)?)
-            }
-            PayloadKind::StreamingSigned { .. } | PayloadKind::StreamingUnsignedTrailer => {
-                let decoded_bytes = headers::parse_decoded_content_length(headers)?;
-                let has_trailer = !matches!(options.kind, PayloadKind::StreamingSigned { trailer: false });
-                let trailer_names = checksums.trailer.map(|algorithm| algorithm.header_name().to_owned());
-                let decoder = ChunkedDecoder::new(ChunkedOptions {
-                    decoded_bytes,
-                    signer: options.chunk_signer,
-                    trailer_names: trailer_names.into_iter().collect(),
-                    has_trailer,
-                });
-                (Framing::Chunked(Box::new(decoder)), Some(decoded_bytes))
-            }
+        let decoder = ChunkedDecoder::for_request(headers, options.kind, options.chunk_signer, &checksums)?;
+        let length = match decoder {
+            Some(_) => Some(headers::parse_decoded_content_length(headers)?),
+            None => content_length(headers)?,
         };
-        let sha256 = match options.kind {
-            PayloadKind::Sha256(expected) => Some(expected),
-            _ => None,
-        };
-        let digester = Digester::new(sha256.is_some(), checksums.wanted().or(options.also));
-        Ok(Self { inbound, framing, ready: VecDeque::new(), digester, length, decoded: 0, sha256, checksums })
+        let digester = Digester::new(BodyVerifier::new(options.kind, checksums.clone(), options.fallback));
+        let decoder = decoder.map(Box::new);
+        Ok(Self { inbound, decoder, ready: VecDeque::new(), digester, length, decoded: 0, checksums })
     }
 
     /// The announced length of the decoded body.
@@ -183,9 +157,9 @@ impl Payload {
                 return Ok(Some(bytes));
             }
             let Some(bytes) = self.inbound.next().await? else { return Ok(None) };
-            match &mut self.framing {
-                Framing::Plain => self.ready.push_back(bytes),
-                Framing::Chunked(decoder) => self.ready.extend(decoder.push(bytes)?),
+            match &mut self.decoder {
+                None => self.ready.push_back(bytes),
+                Some(decoder) => self.ready.extend(decoder.push(bytes)?),
             }
         }
     }
@@ -211,83 +185,17 @@ impl Payload {
     ///
     /// # Errors
     /// It is not whole, or not what was announced.
-    pub(crate) async fn finish(self) -> Result<Digests, S3Error> {
-        let announced = match self.framing {
-            Framing::Plain => self.checksums.value.clone(),
-            Framing::Chunked(decoder) => {
-                let trailers = decoder.finish()?;
-                match self.checksums.trailer {
-                    None => self.checksums.value.clone(),
-                    Some(algorithm) => {
-                        let value = trailers.get(algorithm.header_name()).ok_or(S3ErrorCode::MalformedTrailerError)?;
-                        Some(Checksum::parse(algorithm, value)?)
-                    }
-                }
-            }
-        };
+    pub(crate) async fn finish(self) -> Result<VerifiedBody, S3Error> {
+        let trailers = self.decoder.map(|decoder| decoder.finish()).transpose()?;
         if self.length.is_some_and(|length| length != self.decoded) {
             return Err(S3ErrorCode::IncompleteBody.into());
         }
-        let digests = self.digester.finish().await?;
-        compare(&digests, self.sha256, self.checksums.content_md5, announced.as_ref())?;
-        Ok(digests)
+        self.digester.finish(trailers.as_ref()).await
     }
-}
-
-fn compare(
-    digests: &Digests,
-    sha256: Option<[u8; 32]>,
-    content_md5: Option<[u8; 16]>,
-    announced: Option<&Checksum>,
-) -> Result<(), S3Error> {
-    if sha256.is_some_and(|expected| digests.sha256.as_deref() != Some(&expected)) {
-        return Err(S3ErrorCode::XAmzContentSha256Mismatch.into());
-    }
-    if content_md5.is_some_and(|expected| digests.md5 != expected) {
-        return Err(S3Error::new(S3ErrorCode::BadDigest, "the Content-MD5 you specified did not match what we received"));
-    }
-    if let Some(announced) = announced
-        && digests.checksum.as_ref() != Some(announced)
-    {
-        let message = format!(
-            "the {} you specified did not match the calculated checksum",
-            announced.algorithm.as_str()
-        );
-        return Err(S3Error::new(S3ErrorCode::BadDigest, message));
-    }
-    Ok(())
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, S3Error> {
     let Some(text) = headers::single_header(headers, "content-length")? else { return Ok(None) };
-    let length = text.trim().parse().map_err(|_| {
-        S3Error::invalid_argument("Content-Length", text, "the length must be a number of bytes")
-    })?;
-    Ok(Some(length))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn digests() -> Digests {
-        let checksum = Checksum { algorithm: ChecksumAlgorithm::Crc32, digest: vec![1; 4], parts: None };
-        Digests { md5: [1; 16], sha256: Some(vec![1; 32]), checksum: Some(checksum) }
-    }
-
-    #[test]
-    fn everything_announced_is_compared() {
-        let crc = |byte| Checksum { algorithm: ChecksumAlgorithm::Crc32, digest: vec![byte; 4], parts: None };
-        compare(&digests(), None, None, None).unwrap();
-        compare(&digests(), Some([1; 32]), Some([1; 16]), Some(&crc(1))).unwrap();
-        let code = |result: Result<(), S3Error>| result.unwrap_err().code;
-        assert_eq!(code(compare(&digests(), Some([2; 32]), None, None)), S3ErrorCode::XAmzContentSha256Mismatch);
-        assert_eq!(code(compare(&digests(), None, Some([2; 16]), None)), S3ErrorCode::BadDigest);
-        assert_eq!(code(compare(&digests(), None, None, Some(&crc(2)))), S3ErrorCode::BadDigest);
-        let other = Checksum { algorithm: ChecksumAlgorithm::Crc32C, ..crc(1) };
-        assert_eq!(code(compare(&digests(), None, None, Some(&other))), S3ErrorCode::BadDigest);
-        // A composite value says nothing about one body.
-        let composite = Checksum { parts: Some(1), ..crc(1) };
-        assert_eq!(code(compare(&digests(), None, None, Some(&composite))), S3ErrorCode::BadDigest);
-    }
+    let wrong = || S3Error::invalid_argument("Content-Length", text, "the length must be a number of bytes");
+    text.trim().parse().map(Some).map_err(|_| wrong())
 }

@@ -7,7 +7,7 @@ use cairn_meta::{Body, ChosenPart, PartRow, UploadRow};
 use cairn_proto::{BucketId, UploadId};
 use cairn_s3::{
     Checksum, ChecksumAlgorithm, ChecksumType, RequestChecksums, S3Error, S3ErrorCode, WriteConditions, etag,
-    headers::single_header,
+    headers::parse_mp_object_size,
     xml::{CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, XML_BODY_BYTES_MAX},
 };
 use http::HeaderMap;
@@ -59,7 +59,7 @@ fn document(call: &mut Call) -> Result<Payload, S3Error> {
     }
     headers.remove("x-amz-checksum-type");
     let inbound = call.inbound.take().ok_or(S3ErrorCode::InternalError)?;
-    let options = PayloadOptions { kind: call.payload, chunk_signer: call.chunk_signer.take(), also: None };
+    let options = PayloadOptions { kind: call.payload, chunk_signer: call.chunk_signer.take(), fallback: None };
     Payload::new(inbound, &headers, options)
 }
 
@@ -111,13 +111,13 @@ async fn part_rows(call: &Call, upload: UploadId, parts: &[CompletedPart]) -> Re
 }
 
 fn check_size(headers: &HeaderMap, rows: &[PartRow]) -> Result<(), S3Error> {
-    const NAME: &str = "x-amz-mp-object-size";
-    let Some(text) = single_header(headers, NAME)? else { return Ok(()) };
     let total: u64 = rows.iter().map(|row| row.bytes).sum();
-    match text.trim().parse::<u64>() {
-        Ok(expected) if expected == total => Ok(()),
-        Ok(_) => Err(S3Error::new(S3ErrorCode::InvalidRequest, format!("the parts have {total} bytes together, not what {NAME} says"))),
-        Err(_) => Err(S3Error::invalid_argument(NAME, text, "the size must be a number of bytes")),
+    match parse_mp_object_size(headers)? {
+        Some(announced) if announced != total => {
+            let message = format!("the parts have {total} bytes together, not what x-amz-mp-object-size says");
+            Err(S3Error::new(S3ErrorCode::InvalidRequest, message))
+        }
+        _ => Ok(()),
     }
 }
 

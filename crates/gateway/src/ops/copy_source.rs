@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use cairn_cluster::ObjectReader;
-use cairn_s3::{ChecksumAlgorithm, CopySource, ReadConditions, S3Error, S3ErrorCode};
+use cairn_s3::{
+    BodyVerifier, ChecksumAlgorithm, CopySource, PayloadKind, ReadConditions, RequestChecksums, S3Error, S3ErrorCode,
+    VerifiedBody,
+};
 use futures_util::StreamExt;
 
 use crate::{
     authorize::Action,
-    body::{Digester, Digests},
+    body::Digester,
     call::{Call, find_bucket},
     error::answer_for,
 };
@@ -47,15 +50,16 @@ pub(super) async fn digest(
     opened: &ObjectReader,
     range: Range<u64>,
     algorithm: Option<ChecksumAlgorithm>,
-) -> Result<Digests, S3Error> {
+) -> Result<VerifiedBody, S3Error> {
     let again = reopen(call, source).await?;
     if again.row().version != opened.row().version {
         return Err(S3Error::new(S3ErrorCode::OperationAborted, "the source was overwritten during the copy; try again"));
     }
-    let mut digester = Digester::new(false, algorithm);
+    let verifier = BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), algorithm);
+    let mut digester = Digester::new(verifier);
     let mut body = again.body(range);
     while let Some(bytes) = body.next().await {
         digester.update(bytes.map_err(answer_for)?).await?;
     }
-    digester.finish().await
+    digester.finish(None).await
 }

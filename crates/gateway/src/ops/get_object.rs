@@ -5,7 +5,7 @@ use std::ops::Range;
 use cairn_cluster::ObjectReader;
 use cairn_meta::{Body, ObjectRow};
 use cairn_s3::{
-    ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode, dates, etag,
+    ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode, checksum::is_checksum_wanted, dates, etag,
     headers::{last_modified, single_header},
     params, range,
 };
@@ -47,7 +47,7 @@ async fn read_object(call: Call, with_body: bool) -> Result<Answer, S3Error> {
     let headers = answer.headers_mut();
     set_object_headers(headers, &body.row, modified);
     slice.set_headers(headers, &body.row);
-    if wants_checksum(&call.headers)? && slice.is_whole {
+    if is_checksum_wanted(&call.headers) && slice.is_whole {
         respond::set_checksum(headers, stored_checksum::from_row(body.row.checksum.as_ref()).as_ref());
     }
     for (name, value) in overrides.headers {
@@ -117,17 +117,10 @@ impl Slice {
 }
 
 fn plan_slice(call: &Call, row: &ObjectRow, modified: OffsetDateTime) -> Result<Slice, S3Error> {
-    let header = single_header(&call.headers, "range")?;
     if let Some(number) = params::parse_part_number(&call.query)? {
-        if header.is_some() {
-            return Err(S3Error::new(
-                S3ErrorCode::InvalidRequest,
-                "send a Range header or the partNumber parameter, not both",
-            ));
-        }
         return part_slice(row, number);
     }
-    let header = header.filter(|_| range_still_fits(&call.headers, row, modified));
+    let header = single_header(&call.headers, "range")?.filter(|_| range_still_fits(&call.headers, row, modified));
     Ok(match range::resolve(header, row.bytes)? {
         None => Slice::whole(row),
         Some(range) => Slice::partial(range.first..range.last + 1),
@@ -164,14 +157,6 @@ fn part_slice(row: &ObjectRow, number: u32) -> Result<Slice, S3Error> {
 
 fn no_such_part(number: u32) -> S3Error {
     S3Error::new(S3ErrorCode::InvalidRange, "the object has no part of this number").with("PartNumberRequested", number.to_string())
-}
-
-fn wants_checksum(headers: &HeaderMap) -> Result<bool, S3Error> {
-    match single_header(headers, "x-amz-checksum-mode")?.map(str::trim) {
-        None => Ok(false),
-        Some(mode) if mode.eq_ignore_ascii_case("ENABLED") => Ok(true),
-        Some(other) => Err(S3Error::invalid_argument("x-amz-checksum-mode", other, "the mode must be ENABLED")),
-    }
 }
 
 fn set_object_headers(headers: &mut HeaderMap, row: &ObjectRow, modified: OffsetDateTime) {
