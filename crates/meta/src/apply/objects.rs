@@ -101,12 +101,7 @@ pub(super) fn fill(
     Ok(Reply::Version { version, modified_ms: context.now_ms })
 }
 
-fn remove_version(
-    context: &mut Context<'_, '_>,
-    bucket: BucketId,
-    key: &str,
-    old: ObjectRow,
-) -> Result<(), RowsError> {
+fn remove_version(context: &mut Context<'_, '_>, bucket: BucketId, key: &str, old: ObjectRow) -> Result<(), RowsError> {
     context.rows.delete(keys::object(bucket, key, old.version));
     garbage::discard_body(context, old.version, old.bytes, old.body)
 }

@@ -205,11 +205,8 @@ mod tests {
     fn a_retry_returns_the_first_outcome_even_of_a_closed_writer() {
         let mut world = World::default();
         let writer = world.open_writer(NodeId(1));
-        let origin = |number, lowest| Origin {
-            writer,
-            number: CommandNumber(number),
-            lowest_unanswered: CommandNumber(lowest),
-        };
+        let origin =
+            |number, lowest| Origin { writer, number: CommandNumber(number), lowest_unanswered: CommandNumber(lowest) };
         let make = |name: &str| Command::CreateBucket { name: name.to_owned() };
         let first = world.run_as(origin(1, 1), make("a"));
         assert_eq!(world.run_as(origin(1, 1), make("a")), first);
@@ -231,7 +228,8 @@ mod tests {
         let writer = world.open_writer(NodeId(1));
         let results = |world: &World| {
             let range = keys::results(writer);
-            collect(&world.rows, &range.from, &range.end, usize::MAX, |key, _| keys::read_result(key).map(Some)).unwrap()
+            collect(&world.rows, &range.from, &range.end, usize::MAX, |key, _| keys::read_result(key).map(Some))
+                .unwrap()
         };
         for number in 1..=200 {
             let origin = Origin { writer, number: CommandNumber(number), lowest_unanswered: CommandNumber(1) };

@@ -80,11 +80,7 @@ impl Query<'_> {
     ///
     /// # Errors
     /// Only for failed storage and damaged rows.
-    pub fn garbage(
-        &self,
-        from: Option<GarbageKey>,
-        limit: usize,
-    ) -> Result<Vec<(GarbageKey, GarbageRow)>, RowsError> {
+    pub fn garbage(&self, from: Option<GarbageKey>, limit: usize) -> Result<Vec<(GarbageKey, GarbageRow)>, RowsError> {
         let mut rows = self.garbage_of(from, limit, true)?;
         rows.extend(self.garbage_of(from, limit, false)?);
         rows.sort_by_key(|(key, _)| *key);

@@ -10,11 +10,7 @@ use crate::row::{Body, BucketRow, Extent, IdentityRow, ObjectRow, PartRow, Uploa
 use crate::rows::{RowsError, RowsRead, StoredUpload, collect, decode, load_value};
 
 /// The present version of a key.
-pub(crate) fn present_object(
-    rows: &dyn RowsRead,
-    bucket: BucketId,
-    key: &str,
-) -> Result<Option<ObjectRow>, RowsError> {
+pub(crate) fn present_object(rows: &dyn RowsRead, bucket: BucketId, key: &str) -> Result<Option<ObjectRow>, RowsError> {
     let range = Named::Object.of_key(bucket, key);
     let newest =
         collect(rows, &range.from, &range.end, 1, |key, value| Ok(Some(decode::<ObjectRow>(key, value)?.value)))?;

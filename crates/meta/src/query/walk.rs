@@ -93,9 +93,7 @@ impl Scope<'_> {
         }
         let key = Named::read_key(row)?;
         let (found, behind) = match self.common_prefix(&key) {
-            Some(prefix) => {
-                (Found::Prefix(prefix.to_owned()), Some(self.kind.beginning(self.bucket, prefix).end))
-            }
+            Some(prefix) => (Found::Prefix(prefix.to_owned()), Some(self.kind.beginning(self.bucket, prefix).end)),
             None => (Found::Row { key: key.clone(), value }, None),
         };
         Ok(match visit(found)? {
