@@ -27,7 +27,7 @@ use super::{
         HeaderFields, KIND_HEADER, KIND_TRAILER, KIND_UNIT, LogHeader, LogPlace, Place, Trailer, encode_entry, runs_of,
     },
 };
-use crate::{Finished, SealedUnit, ShardStoreError};
+use crate::{Finished, SealedUnit, ShardStoreError, checks::check_header};
 
 /// Units that may wait: 4 MiB.
 pub(super) const QUEUE_MAX: usize = 16;
@@ -204,6 +204,7 @@ impl LogWriter {
                     && let Err(e) = self.append_unit(stream, stripe, &value)
                 {
                     self.fail(&e);
+                    self.end(stream);
                 }
             }
             LogOrder::Finish { stream, finish } => self.finish(stream, *finish),
@@ -294,6 +295,11 @@ impl LogWriter {
         order: &FinishOrder,
         runs: Vec<super::rows::Run>,
     ) -> Result<(Place, &mut OpenFile), ShardStoreError> {
+        let layout = check_header(&order.header.to_header().map_err(engine_error)?)?;
+        let units = runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
+        if units != u64::from(layout.stripes()) {
+            return Err(ShardStoreError::Invalid("not all units were written"));
+        }
         let moved_from = match order.kind {
             FinishKind::Move { expected } => Some(expected),
             FinishKind::Write(_) => None,
@@ -336,6 +342,8 @@ impl LogWriter {
     fn fail(&self, error: &ShardStoreError) -> ShardStoreError {
         match error {
             ShardStoreError::Fenced { reason, .. } => self.core.vitals.fenced(reason.clone()),
+            // The caller's fault, not the disk's.
+            ShardStoreError::Invalid(rule) => ShardStoreError::Invalid(rule),
             other => self.core.vitals.fail_writes(&format!("append to the log: {other}")),
         }
     }

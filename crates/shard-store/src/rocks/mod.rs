@@ -90,7 +90,8 @@ pub struct DiskOptions {
     pub space: SpaceSource,
     /// Files of the index that RocksDB may hold open.
     pub open_files_index: i32,
-    /// Files of the group log that RocksDB may hold open.
+    /// Files of the group log that RocksDB may hold open. The default lets six disks live with 1024 descriptors; raise
+    /// it together with that limit.
     pub open_files_log: i32,
     clean: CleanLimits,
     file_bytes_max: u64,
@@ -106,8 +107,8 @@ impl DiskOptions {
             new_id,
             refuse_unmounted: false,
             space: SpaceSource::default(),
-            open_files_index: 64,
-            open_files_log: 512,
+            open_files_index: 32,
+            open_files_log: 96,
             clean: CleanLimits { copy_bytes_max: 64 << 20, merge_over_files: 64, small_file_bytes: 32 << 20 },
             file_bytes_max: 256 << 20,
         }
@@ -136,7 +137,7 @@ struct Threads {
     index: JoinHandle<()>,
 }
 
-/// A disk on RocksDB.
+/// A disk on RocksDB. Close it before its folder is opened again: dropped, it ends by and by.
 pub struct RocksShardStore {
     vitals: Arc<Vitals>,
     open: RwLock<Option<Open>>,

@@ -57,7 +57,7 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     })?;
     check_identity(&paths, "log-0", log_identity(&log)?, identity)?;
     let log_files = log_files(&log)?;
-    let index = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
+    let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
     let start = raise_start(&index, &log, &log_files)?;
     let vitals = vitals_of(options, &paths, identity, &index, start, failures)?;
     let core = Core {
@@ -71,6 +71,9 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         file_bytes_max: options.file_bytes_max,
         unclean: Mutex::new(HashSet::new()),
     };
+    if is_rebuilt {
+        core.vitals.health.count_error();
+    }
     settle(&core, &log_files)?;
     if must_verify {
         read_back(&core, failures)?;
@@ -159,7 +162,7 @@ fn check_identity(paths: &Paths, part: &str, found: Option<Identity>, marker: Id
     }))
 }
 
-/// Opens the index. One that is missing or damaged is rebuilt from the log, never taken for empty.
+/// Opens the index. One that is missing or damaged is rebuilt from the log, never taken for empty; says whether it was.
 fn open_or_rebuild_index(
     paths: &Paths,
     cache: &Cache,
@@ -167,9 +170,9 @@ fn open_or_rebuild_index(
     identity: Identity,
     log: &DB,
     log_files: &BTreeMap<FileId, LogFile>,
-) -> Result<Index, ShardStoreError> {
+) -> Result<(Index, bool), ShardStoreError> {
     let damage = match load_index(paths, cache, files, identity)? {
-        Ok(index) => return Ok(index),
+        Ok(index) => return Ok((index, false)),
         Err(damage) => damage,
     };
     tracing::error!(
@@ -187,7 +190,7 @@ fn open_or_rebuild_index(
     exchange_index(paths).map_err(engine_error)?;
     tracing::warn!(folder = %paths.folder.display(), shards, "the index was rebuilt");
     let db = open_index(&paths.index(), cache, files, false).map_err(engine_error)?;
-    Ok(Index::load(db)?)
+    Ok((Index::load(db)?, true))
 }
 
 /// The index as it stands, or what is wrong with it. Another disk's, or one in use, is refused.
