@@ -227,8 +227,11 @@ impl Shared {
         tokio::task::spawn_blocking(move || backend.read(range, bytes_max)).await.map_err(io::Error::other)?
     }
 
-    async fn append(&self, entries: Vec<Entry>, callback: LogFlushed<Types>) -> io::Result<()> {
+    async fn append(&self, mut entries: Vec<Entry>, callback: LogFlushed<Types>) -> io::Result<()> {
         self.writer.check()?;
+        // What was purged is in the rows: it is neither kept again nor a hole.
+        let begin = self.cache().purged.next_index();
+        entries.retain(|entry| entry.log_id.index >= begin);
         let mut ops = Vec::with_capacity(entries.len());
         for entry in &entries {
             ops.push(Op::Put { index: entry.log_id.index, bytes: encode(entry)? });
