@@ -95,9 +95,9 @@ pub(crate) fn options(disks: usize) -> EngineOptions {
     EngineOptions {
         cluster_id: CLUSTER,
         folders: (0..disks).map(|number| DiskFolder { folder: folder(number) }).collect(),
-        answer_within: Duration::from_millis(40),
-        read_within: Duration::from_millis(40),
-        give_up_after: Duration::from_millis(400),
+        answer_within: Duration::from_millis(100),
+        read_within: Duration::from_millis(100),
+        give_up_after: Duration::from_secs(1),
         upkeep: false,
         shutdown_within: Duration::from_secs(1),
         segment_bytes_max: 3 << 20,

@@ -124,12 +124,12 @@ struct Stream {
 
 /// The thread's own.
 pub(super) struct LogWriter {
-    pub core: Arc<Core>,
-    pub orders: mpsc::Receiver<LogOrder>,
-    pub ended: Arc<Ended>,
-    pub committer: std_mpsc::SyncSender<FullFile>,
+    core: Arc<Core>,
+    orders: mpsc::Receiver<LogOrder>,
+    ended: Arc<Ended>,
+    committer: std_mpsc::SyncSender<FullFile>,
     /// Files the committer has not finished.
-    pub in_commit: Arc<AtomicUsize>,
+    in_commit: Arc<AtomicUsize>,
     streams: HashMap<u64, Stream>,
     file: Option<OpenFile>,
     counter: u64,
@@ -232,10 +232,12 @@ impl LogWriter {
             stream.held.push(place.file);
         }
         let at = usize::try_from(stripe).map_err(engine_error)?;
+        if at > stream.places.len() {
+            return Err(ShardStoreError::Invalid("units come in order of stripe"));
+        }
         match stream.places.get_mut(at) {
             Some(standing) => *standing = place,
-            None if at == stream.places.len() => stream.places.push(place),
-            None => return Err(ShardStoreError::Invalid("units come in order of stripe")),
+            None => stream.places.push(place),
         }
         Ok(())
     }

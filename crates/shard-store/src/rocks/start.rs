@@ -165,14 +165,17 @@ fn open_or_rebuild_index(
 ) -> Result<Index, ShardStoreError> {
     let is_known_damaged = wants_rebuild(&paths.folder);
     let damage = match open_index(&paths.index(), cache, files, false) {
-        Ok(db) if !is_known_damaged => {
-            let found = get_state::<Identity>(&db, STATE_IDENTITY)?;
-            check_identity(paths, "index", found, identity)?;
-            match Index::load(db) {
-                Ok(index) => return Ok(index),
-                Err(e) => e.to_string(),
+        Ok(db) if !is_known_damaged => match get_state::<Identity>(&db, STATE_IDENTITY) {
+            Ok(Some(found)) => {
+                check_identity(paths, "index", Some(found), identity)?;
+                match Index::load(db) {
+                    Ok(index) => return Ok(index),
+                    Err(e) => e.to_string(),
+                }
             }
-        }
+            Ok(None) => "it does not say which disk it belongs to".to_owned(),
+            Err(e) => e.to_string(),
+        },
         Ok(_) => "an earlier run found it damaged".to_owned(),
         Err(e) if is_damage(&e) => e.to_string(),
         Err(e) => return Err(paths.refused(format!("index cannot be opened: {e}"))),
@@ -327,7 +330,7 @@ fn is_whole(core: &Core, row: &ShardRow) -> bool {
 }
 
 impl Core {
-    /// The attach number read at start, for the tests of durability.
+    /// The highest index answered, for the tests of durability.
     #[cfg(test)]
     pub(super) fn answered(&self) -> MetaIndex {
         MetaIndex(self.vitals.answered.load(Relaxed))
