@@ -2,7 +2,7 @@
 //!
 //! When a shard wants to be durable and the committer is free, the file goes to the committer and the next one begins.
 //! While the committer is busy the file keeps growing, so that many shards share a commit. A file also ends at
-//! [`FILE_BYTES_MAX`].
+//! 256 MiB.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,6 @@ use crate::{Finished, SealedUnit, ShardStoreError};
 
 /// Units that may wait: 4 MiB.
 pub(super) const QUEUE_MAX: usize = 16;
-const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Orders taken while a file waits to be handed over.
 const PATIENCE_ORDERS: u32 = 32;
 
@@ -179,7 +178,7 @@ impl LogWriter {
                 self.end(stream);
             }
             orders_since += 1;
-            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= FILE_BYTES_MAX);
+            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= self.core.file_bytes_max);
             if is_full {
                 self.hand_over();
             } else if orders_since >= PATIENCE_ORDERS {
