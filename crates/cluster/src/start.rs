@@ -197,12 +197,13 @@ async fn attach(
         }
         tracing::error!(%error, folder = %folder.display(), disk = %store.id(), "a disk takes no writes: it is read only");
     }
-    shared.disks.insert(folder.to_owned(), Arc::clone(store));
     shared.map.refresh(&shared.meta).await.map_err(|error| error.to_string())?;
-    match replaces {
-        Some(old) => tracing::warn!(folder = %folder.display(), disk = %store.id(), %old, "an empty folder takes the place of a disk: its data is rebuilt"),
-        None => tracing::info!(folder = %folder.display(), disk = %store.id(), %number, "disk attached"),
+    shared.disks.insert(folder.to_owned(), Arc::clone(store));
+    let (folder, disk) = (folder.display(), store.id());
+    if let Some(old) = replaces {
+        tracing::warn!(%folder, %disk, %old, "a new disk takes the place of an old one: its data is rebuilt");
     }
+    tracing::info!(%folder, %disk, %number, "disk attached");
     Ok(())
 }
 

@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) opener: Arc<MemoryOpener>,
     pub(crate) options: EngineOptions,
     pub(crate) bucket: BucketId,
+    /// What a test wants to look at once more at its end.
+    pub(crate) last: Mutex<HashMap<String, Bytes>>,
     ids: Arc<RandomIds>,
     _folder: tempfile::TempDir,
 }
@@ -121,7 +123,7 @@ impl World {
         let engine = start(&options, &meta, &opener, &ids).await;
         engine.create_bucket("bucket").await.unwrap();
         let bucket = engine.bucket("bucket").await.unwrap().id;
-        Self { engine, meta, opener, options, bucket, ids, _folder: folder }
+        Self { engine, meta, opener, options, bucket, last: Mutex::default(), ids, _folder: folder }
     }
 
     /// Stops the engine and starts it again over the same folders.
@@ -179,12 +181,7 @@ impl World {
     }
 }
 
-async fn start(
-    options: &EngineOptions,
-    meta: &MetaHandle,
-    opener: &Arc<MemoryOpener>,
-    ids: &Arc<RandomIds>,
-) -> Engine {
+async fn start(options: &EngineOptions, meta: &MetaHandle, opener: &Arc<MemoryOpener>, ids: &Arc<RandomIds>) -> Engine {
     let (opener, ids) = (Arc::clone(opener), Arc::clone(ids));
     Engine::start(options.clone(), meta.clone(), opener, ids).await.unwrap()
 }

@@ -149,10 +149,11 @@ impl Feed {
     }
 
     async fn send_extent(&self, extent: &Extent) -> Result<(), EngineError> {
-        let row = self.shared.meta.local().segment(extent.pg, extent.segment)?.ok_or_else(|| EngineError::Corrupt {
-            segment: extent.segment,
-            detail: "its row is gone".to_owned(),
-        })?;
+        let row =
+            self.shared.meta.local().segment(extent.pg, extent.segment)?.ok_or_else(|| EngineError::Corrupt {
+                segment: extent.segment,
+                detail: "its row is gone".to_owned(),
+            })?;
         let source = SegmentSource::of_row(&self.shared, extent.pg, extent.segment, &row)?;
         let reader = SegmentReader::new(Arc::clone(&self.shared), source);
         let range = extent.offset..extent.offset + extent.bytes;

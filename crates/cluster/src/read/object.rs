@@ -25,7 +25,11 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Pins first, then reads the row.
-    async fn take(shared: &Arc<Shared>, bucket: BucketId, key: &str) -> Result<(Self, ObjectRow, MetaView), EngineError> {
+    async fn take(
+        shared: &Arc<Shared>,
+        bucket: BucketId,
+        key: &str,
+    ) -> Result<(Self, ObjectRow, MetaView), EngineError> {
         let writer = shared.writer.id();
         let pin = shared.pins.pin(|| shared.meta.applied());
         let view = shared.meta.read().await?;

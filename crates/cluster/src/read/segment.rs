@@ -36,12 +36,7 @@ pub(crate) struct SegmentSource {
 
 impl SegmentSource {
     /// By the segment's row and the map.
-    pub(crate) fn of_row(
-        shared: &Shared,
-        pg: PgId,
-        segment: SegmentId,
-        row: &SegmentRow,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn of_row(shared: &Shared, pg: PgId, segment: SegmentId, row: &SegmentRow) -> Result<Self, EngineError> {
         let layout = StripeLayout::new(profile_of(row.profile)?, row.bytes)?;
         let map = shared.map.load();
         let disks = slots(&layout).map(|slot| map.disk_of(pg, slot)).collect();
@@ -89,13 +84,10 @@ impl SegmentReader {
     }
 
     /// The pieces of a range of the segment, in order, that lie in `stripes`.
-    pub(crate) async fn read_range(
-        &self,
-        range: &Range<u64>,
-        stripes: Range<u32>,
-    ) -> Result<Vec<Bytes>, EngineError> {
-        let wanted: Vec<bool> =
-            (0..self.data()).map(|slot| stripes.clone().any(|stripe| self.cut(stripe, slot, range).is_some())).collect();
+    pub(crate) async fn read_range(&self, range: &Range<u64>, stripes: Range<u32>) -> Result<Vec<Bytes>, EngineError> {
+        let wanted: Vec<bool> = (0..self.data())
+            .map(|slot| stripes.clone().any(|stripe| self.cut(stripe, slot, range).is_some()))
+            .collect();
         let units = self.read_units(stripes.clone(), &wanted).await?;
         let mut pieces = Vec::new();
         for (stripe, units) in stripes.zip(units) {
@@ -186,8 +178,7 @@ impl SegmentReader {
         key: ShardKey,
         stripes: Range<u32>,
     ) -> Result<Vec<Option<Bytes>>, ShardStoreError> {
-        let store: Arc<dyn ShardStore> =
-            self.shared.disks.get(disk).ok_or(ShardStoreError::NotFound { key })?;
+        let store: Arc<dyn ShardStore> = self.shared.disks.get(disk).ok_or(ShardStoreError::NotFound { key })?;
         store.read_units(key, stripes).await
     }
 
@@ -355,7 +346,9 @@ impl<'a> Gathering<'a> {
         let (segment, needed) = (self.reader.source.segment, self.reader.data());
         let up = (0..self.asks.len()).filter(|slot| self.reader.is_up(*slot)).count();
         if up < needed {
-            return EngineError::unavailable(format!("segment {segment}: {up} of its disks are up, {needed} are needed"));
+            return EngineError::unavailable(format!(
+                "segment {segment}: {up} of its disks are up, {needed} are needed"
+            ));
         }
         let good = self.units.iter().map(|units| self.good(units)).min().unwrap_or(0);
         let detail = format!("{good} good units of a stripe where {needed} are needed, the others are bad or missing");
