@@ -87,7 +87,7 @@ pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
         let unclean = core.unclean.lock().unwrap_or_else(PoisonError::into_inner);
         let files = core.index.files();
         let files = files.iter().filter(|(file, _)| !unclean.contains(file) && !core.pending.holds(**file));
-        choose(files.map(|(file, row)| (*file, *row)).collect(), core.clean)
+        choose(&files.map(|(file, row)| (*file, *row)).collect::<Vec<_>>(), core.clean)
     };
     if !victims.is_empty() {
         move_out_of(open, &victims)?;
@@ -97,7 +97,7 @@ pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
 }
 
 /// Decides what to copy out of: files under half live, the deadest first; else small files, when there are many.
-fn choose(files: Vec<(FileId, FileRow)>, limits: CleanLimits) -> Vec<FileId> {
+fn choose(files: &[(FileId, FileRow)], limits: CleanLimits) -> Vec<FileId> {
     let count = files.len();
     let living = || files.iter().filter(|(_, row)| row.live > 0);
     let mut mostly_dead: Vec<_> = living().filter(|(_, row)| row.live < row.bytes / 2).collect();
@@ -124,7 +124,7 @@ fn move_out_of(open: &Open, victims: &[FileId]) -> Result<(), ShardStoreError> {
     let mut copied = 0;
     let mut answers = Vec::new();
     'files: for file in victims {
-        for key in core.from_index(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
+        for key in core.note(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
             let Some(row) = core.row(key)? else { continue };
             let here = row.weights().iter().filter(|(at, _)| at == file).map(|(_, bytes)| bytes).sum::<u64>();
             if copied > 0 && copied + here > core.clean.copy_bytes_max {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn chosen(rows: &[(u64, u64)]) -> Vec<u64> {
-        choose(files(rows), LIMITS).iter().map(|file| file.0.counter).collect()
+        choose(&files(rows), LIMITS).iter().map(|file| file.0.counter).collect()
     }
 
     #[test]

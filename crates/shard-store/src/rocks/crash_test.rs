@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
     RocksShardStore,
-    testing::{check_balance, open},
+    testing::{check_balance, open, seed},
 };
 use crate::{DeleteOrder, ShardStore, WriteMode, conformance::Sample};
 
@@ -95,9 +95,7 @@ fn number(word: Option<&str>) -> Option<u64> {
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
     let rounds = env::var("CAIRN_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
-    let seed = env::var("CAIRN_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("CAIRN_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = StdRng::seed_from_u64(seed());
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut model = Model(BTreeMap::new());

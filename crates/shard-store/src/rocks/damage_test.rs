@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
     DiskOptions, RocksShardStore,
-    testing::{check_balance, delete, du, files_in, open, options},
+    testing::{check_balance, delete, du, files_in, open, options, seed},
 };
 use crate::{DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode, conformance::Sample};
 
@@ -253,9 +253,7 @@ fn write_large_shards() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
-    let seed = std::env::var("CAIRN_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("CAIRN_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = StdRng::seed_from_u64(seed());
     let whole = tempfile::tempdir().unwrap();
     let disk = open(whole.path());
     let samples: Vec<_> =

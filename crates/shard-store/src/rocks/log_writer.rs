@@ -2,7 +2,7 @@
 //!
 //! When a shard wants to be durable and the committer is free, the file goes to the committer and the next one begins.
 //! While the committer is busy the file keeps growing, so that many shards share a commit. A file also ends at
-//! [`FILE_BYTES_MAX`].
+//! 256 MiB.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,6 @@ use crate::{Finished, SealedUnit, ShardStoreError};
 
 /// Units that may wait: 4 MiB.
 pub(super) const QUEUE_MAX: usize = 16;
-const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Orders taken while a file waits to be handed over.
 const PATIENCE_ORDERS: u32 = 32;
 
@@ -124,12 +123,12 @@ struct Stream {
 
 /// The thread's own.
 pub(super) struct LogWriter {
-    pub core: Arc<Core>,
-    pub orders: mpsc::Receiver<LogOrder>,
-    pub ended: Arc<Ended>,
-    pub committer: std_mpsc::SyncSender<FullFile>,
+    core: Arc<Core>,
+    orders: mpsc::Receiver<LogOrder>,
+    ended: Arc<Ended>,
+    committer: std_mpsc::SyncSender<FullFile>,
     /// Files the committer has not finished.
-    pub in_commit: Arc<AtomicUsize>,
+    in_commit: Arc<AtomicUsize>,
     streams: HashMap<u64, Stream>,
     file: Option<OpenFile>,
     counter: u64,
@@ -179,7 +178,7 @@ impl LogWriter {
                 self.end(stream);
             }
             orders_since += 1;
-            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= FILE_BYTES_MAX);
+            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= self.core.file_bytes_max);
             if is_full {
                 self.hand_over();
             } else if orders_since >= PATIENCE_ORDERS {
@@ -232,10 +231,12 @@ impl LogWriter {
             stream.held.push(place.file);
         }
         let at = usize::try_from(stripe).map_err(engine_error)?;
+        if at > stream.places.len() {
+            return Err(ShardStoreError::Invalid("units come in order of stripe"));
+        }
         match stream.places.get_mut(at) {
             Some(standing) => *standing = place,
-            None if at == stream.places.len() => stream.places.push(place),
-            None => return Err(ShardStoreError::Invalid("units come in order of stripe")),
+            None => stream.places.push(place),
         }
         Ok(())
     }

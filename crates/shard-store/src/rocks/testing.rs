@@ -8,9 +8,18 @@ use std::{
 };
 
 use cairn_proto::{DiskId, Index};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{DiskOptions, RocksShardStore, core::Core};
 use crate::{DeleteOrder, ShardKey, ShardStore, Space, SpaceSource};
+
+/// From `CAIRN_SEED`, else drawn; said, so that a failure can be repeated.
+pub(super) fn seed() -> u64 {
+    let drawn = || StdRng::from_os_rng().random();
+    let seed = std::env::var("CAIRN_SEED").map_or_else(|_| drawn(), |seed| seed.parse().unwrap());
+    println!("CAIRN_SEED={seed}");
+    seed
+}
 
 pub(super) const CLUSTER: u128 = 77;
 
