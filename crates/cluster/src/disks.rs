@@ -79,6 +79,7 @@ struct Held {
     entry: DiskEntry,
     asked: Instant,
     avoid_until: Option<Instant>,
+    slow_until: Option<Instant>,
     failures: u64,
 }
 
@@ -100,7 +101,7 @@ impl Disks {
     pub fn insert(&self, folder: PathBuf, store: Arc<dyn ShardStore>) {
         let (id, status) = (store.id(), store.status());
         let entry = DiskEntry { id, folder, store, status };
-        let held = Held { entry, asked: Instant::now(), avoid_until: None, failures: 0 };
+        let held = Held { entry, asked: Instant::now(), avoid_until: None, slow_until: None, failures: 0 };
         self.held.write().expect("no holder of this lock panics").insert(id, held);
     }
 
@@ -142,6 +143,24 @@ impl Disks {
             held.entry.status = held.entry.store.status();
             held.asked = Instant::now();
         }
+    }
+
+    /// A reader waited too long for the disk: for some seconds others are asked before it.
+    pub fn note_slow(&self, disk: DiskId) {
+        let mut held = self.held.write().expect("no holder of this lock panics");
+        if let Some(held) = held.get_mut(&disk) {
+            held.slow_until = Some(Instant::now() + self.failure_pause);
+        }
+    }
+
+    /// Whether the disk can be read and has not just let a reader wait.
+    #[must_use]
+    pub fn prompt(&self, disk: DiskId) -> bool {
+        let prompt = |held: &Held| {
+            let slow = held.slow_until.is_some_and(|until| Instant::now() < until);
+            !slow && !matches!(held.entry.status.state, DiskState::Fenced(_))
+        };
+        self.with_fresh(disk, prompt).unwrap_or(false)
     }
 
     /// Complaints about a disk since start.

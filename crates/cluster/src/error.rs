@@ -128,6 +128,8 @@ impl From<MetaError> for EngineError {
             MetaError::Unknown => Self::Unknown,
             MetaError::Shutdown => Self::Shutdown,
             error @ MetaError::Unavailable { .. } => Self::unavailable(error.to_string()),
+            MetaError::Invalid { what } => Self::Invalid(what),
+            error @ MetaError::Gone { .. } => Self::unavailable(error.to_string()),
             error @ MetaError::NoSpace { .. } => Self::NoSpace { why: error.to_string() },
             other => Self::Meta(other),
         }

@@ -10,6 +10,8 @@ mod check;
 mod codecs;
 mod disks;
 mod engine;
+#[cfg(test)]
+mod engine_test;
 mod error;
 mod ids;
 mod map;
@@ -18,8 +20,11 @@ mod options;
 mod pins;
 mod queues;
 mod read;
+mod rocks_opener;
 mod shared;
 mod start;
+#[cfg(test)]
+mod testing;
 mod upkeep;
 mod write;
 mod writer_life;
@@ -33,4 +38,5 @@ pub use map::ClusterMap;
 pub use ops::{Committed, DiskReport, EngineStatus, GroupReport, ObjectCommit, PartCommit, PartRange};
 pub use options::{EngineOptions, ProfileChoice};
 pub use read::{ObjectBody, ObjectReader};
+pub use rocks_opener::RocksDiskOpener;
 pub use write::{ObjectWriter, StoredBytes, WriteKind, WriteTarget};

@@ -57,8 +57,11 @@ impl Pins {
 
     /// The read watermark now, and the versions held by name under it.
     pub(crate) fn mark(&self, known: impl FnOnce() -> Index) -> ReadMark {
+        self.mark_at(Instant::now(), known)
+    }
+
+    fn mark_at(&self, now: Instant, known: impl FnOnce() -> Index) -> ReadMark {
         let mut state = self.lock();
-        let now = Instant::now();
         let by_name = |held: &Held| held.version.filter(|_| now.duration_since(held.since) >= self.by_index_within);
         let lowest = state.pins.values().filter(|held| by_name(held).is_none()).map(|held| held.index).min();
         let held = state.pins.values().filter_map(by_name).collect();
@@ -116,16 +119,16 @@ mod tests {
         drop(behind);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_old_read_is_named_in_the_answer_that_passes_it() {
+    #[test]
+    fn an_old_read_is_named_in_the_answer_that_passes_it() {
         let pins = Arc::new(Pins::new(Duration::from_secs(30)));
         let named = pins.pin(|| Index(4));
         named.name(version(2));
         let unnamed = pins.pin(|| Index(6));
-        assert_eq!(pins.mark(|| Index(9)), ReadMark { index: Index(4), held: vec![] });
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(pins.mark(|| Index(9)), ReadMark { index: Index(6), held: vec![version(2)] });
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(31));
+        assert_eq!(pins.mark_at(now, || Index(9)), ReadMark { index: Index(4), held: vec![] });
+        assert_eq!(pins.mark_at(later, || Index(9)), ReadMark { index: Index(6), held: vec![version(2)] });
         drop((named, unnamed));
-        assert_eq!(pins.mark(|| Index(9)), ReadMark { index: Index(9), held: vec![] });
+        assert_eq!(pins.mark_at(later, || Index(9)), ReadMark { index: Index(9), held: vec![] });
     }
 }

@@ -105,7 +105,8 @@ impl WriterLife {
         };
         let answer = self.meta.commit(running.origin, command).await;
         drop(running);
-        if matches!(answer, Err(MetaError::Refused(Refusal::WriterClosed))) {
+        // A line of numbers that the group calls too old belongs to a writer it has long closed.
+        if matches!(answer, Err(MetaError::Refused(Refusal::WriterClosed | Refusal::CommandTooOld))) {
             self.reopen(writer).await?;
         }
         answer

@@ -2,33 +2,33 @@
 //!
 //! Commands go in, rows come out; openraft is not visible outside this crate.
 
+mod apply;
 mod clock;
 mod command;
 mod error;
 mod handle;
-mod log_store;
-mod raft;
-mod apply;
 mod keys;
+mod log_store;
 mod query;
+mod raft;
 mod row;
 mod rows;
 mod state_machine;
 mod view;
 
-pub use clock::{Clock, ManualClock, SystemClock};
 pub use apply::{apply_entry, decode_entry, encode_entry};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use command::{
     ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
     Refusal, Reply,
 };
 pub use error::MetaError;
 pub use handle::{MetaHandle, MetaOptions, MetaStatus};
+pub use query::Query;
 pub use raft::{
     meta_view::MetaView,
     space::{Space, SpaceSource},
 };
-pub use query::Query;
 pub use row::{
     Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
     PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,

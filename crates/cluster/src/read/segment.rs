@@ -203,14 +203,17 @@ impl SegmentReader {
         self.source.disks[slot].is_some_and(|disk| self.shared.disks.up(disk))
     }
 
-    /// Slots in the order they are best asked: data first, those that failed never, those recorded as missing last.
+    /// Whether a slot is best asked first: not recorded as missing, and its disk is up and not slow.
+    fn is_likely(&self, slot: usize) -> bool {
+        let missing = self.source.missing.iter().any(|known| usize::from(known.0) == slot);
+        !missing && self.source.disks[slot].is_some_and(|disk| self.shared.disks.prompt(disk))
+    }
+
+    /// Slots in the order they are best asked: data before parity, the unlikely ones last, those that failed never.
     fn order(&self) -> Vec<usize> {
         let failed = self.failed.lock().expect("no holder of this lock panics").clone();
-        let missing = |slot: &usize| self.source.missing.iter().any(|known| usize::from(known.0) == *slot);
-        let down = |slot: &usize| !self.is_up(*slot);
         let usable: Vec<usize> = (0..failed.len()).filter(|slot| !failed[*slot]).collect();
-        let (last, first): (Vec<usize>, Vec<usize>) =
-            usable.into_iter().partition(|slot| missing(slot) || down(slot));
+        let (first, last): (Vec<usize>, Vec<usize>) = usable.into_iter().partition(|slot| self.is_likely(*slot));
         first.into_iter().chain(last).collect()
     }
 }
@@ -283,16 +286,11 @@ impl<'a> Gathering<'a> {
 
     /// First the wanted data slots that are likely there.
     fn ask_wanted(&mut self) {
-        let likely = self.order.iter().copied().filter(|slot| self.likely(*slot));
+        let likely = self.order.iter().copied().filter(|slot| self.reader.is_likely(*slot));
         let first: Vec<usize> = likely.filter(|slot| self.wanted.get(*slot).copied().unwrap_or(false)).collect();
         for slot in first {
             self.ask(slot);
         }
-    }
-
-    fn likely(&self, slot: usize) -> bool {
-        let missing = self.reader.source.missing.iter().any(|known| usize::from(known.0) == slot);
-        self.reader.is_up(slot) && !missing
     }
 
     fn ask(&mut self, slot: usize) {
@@ -313,9 +311,10 @@ impl<'a> Gathering<'a> {
     }
 
     fn mark_late(&mut self) {
-        for ask in &mut self.asks {
-            if *ask == Ask::Pending {
-                *ask = Ask::Late;
+        for (slot, ask) in self.asks.iter_mut().enumerate().filter(|(_, ask)| **ask == Ask::Pending) {
+            *ask = Ask::Late;
+            if let Some(disk) = self.reader.source.disks[slot] {
+                self.reader.shared.disks.note_slow(disk);
             }
         }
     }

@@ -37,6 +37,8 @@ mod scrub;
 pub(crate) mod segment_pages;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod upkeep_test;
 
 use std::sync::Arc;

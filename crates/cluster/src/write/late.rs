@@ -70,33 +70,42 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
 
-    fn rule() -> LateRule {
-        LateRule::new(4, 6, &EngineOptions::default())
+    fn rule(answer_within: Duration, give_up_after: Duration) -> LateRule {
+        LateRule::new(4, 6, &EngineOptions { answer_within, give_up_after, ..EngineOptions::default() })
     }
 
-    /// Answers after so many seconds; 1,000 and more stand for never.
-    async fn run(seconds: &[u64]) -> (Vec<usize>, u64) {
+    #[test]
+    fn late_counts_from_the_answer_that_is_enough() {
+        let rule = rule(Duration::from_secs(2), Duration::from_secs(30));
         let start = Instant::now();
-        let wait = |(slot, seconds): (usize, &u64)| {
-            let seconds = *seconds;
-            (slot, async move {
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-                Ok::<(), ()>(())
-            })
-        };
-        let answers = gather(seconds.iter().enumerate().map(wait).collect(), 0, rule()).await;
-        let mut slots: Vec<usize> = answers.into_iter().map(|(slot, _)| slot).collect();
-        slots.sort_unstable();
-        (slots, start.elapsed().as_secs())
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let last = after(30);
+        assert_eq!(rule.deadline(3, after(1), last), last, "under k there is still an end");
+        assert_eq!(rule.deadline(4, after(1), last), after(7), "k alone wait longer");
+        assert_eq!(rule.deadline(5, after(2), after(7)), after(4));
+        assert_eq!(rule.deadline(6, after(3), after(4)), after(4), "a later answer gives no more time");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn late_counts_from_the_answer_that_is_enough() {
-        assert_eq!(run(&[1, 1, 1, 1, 1, 2]).await, (vec![0, 1, 2, 3, 4, 5], 2));
-        assert_eq!(run(&[1, 1, 1, 1, 5, 1000]).await, (vec![0, 1, 2, 3, 4], 7));
-        assert_eq!(run(&[1, 1, 1, 1, 1000, 1000]).await, (vec![0, 1, 2, 3], 7), "k alone wait longer");
-        assert_eq!(run(&[1, 1, 1, 1000, 1000, 1000]).await, (vec![0, 1, 2], 30), "under k there is still an end");
+    #[tokio::test]
+    async fn who_never_answers_is_left_out_and_who_fails_is_named() {
+        let rule = rule(Duration::from_millis(5), Duration::from_millis(20));
+        for good in 0..=5 {
+            let wait = |slot: usize| async move {
+                match slot {
+                    _ if slot < good => ready(Ok(())).await,
+                    5 => ready(Err(())).await,
+                    _ => pending().await,
+                }
+            };
+            let mut answers = gather((0..6).map(|slot| (slot, wait(slot))).collect(), 0, rule).await;
+            answers.sort_unstable();
+            let expected: Vec<(usize, Result<(), ()>)> =
+                (0..good).map(|slot| (slot, Ok(()))).chain([(5, Err(()))]).collect();
+            assert_eq!(answers, expected);
+        }
     }
 }

@@ -1,0 +1,108 @@
+//! The start: which folders are taken, and what the store does with the others away.
+
+use cairn_proto::AttachNumber;
+use cairn_shard_store::ShardStore;
+
+use crate::error::EngineError;
+use crate::start::take_folder;
+use crate::testing::{World, bytes_of, folder};
+
+const LENGTH: usize = 1_300_000;
+
+fn attach(world: &World, number: usize) -> AttachNumber {
+    let id = world.disk(number).id();
+    world.meta.local().disks().unwrap().into_iter().find(|row| row.id == id).unwrap().attach
+}
+
+#[tokio::test]
+async fn each_start_raises_the_attach_number_on_both_sides() {
+    let mut world = World::new(6).await;
+    assert_eq!((attach(&world, 0), world.disk(0).attach()), (AttachNumber(1), AttachNumber(1)));
+    world.restart().await;
+    assert_eq!((attach(&world, 0), world.disk(0).attach()), (AttachNumber(2), AttachNumber(2)));
+    assert_eq!(world.meta.local().disks().unwrap().len(), 6);
+    assert_eq!(world.engine.status().await.unwrap().groups[0].total, 16, "no groups are made twice");
+}
+
+#[tokio::test]
+async fn an_emptied_folder_is_a_replacement_that_takes_the_slots() {
+    let mut world = World::new(6).await;
+    let bytes = bytes_of(LENGTH, 61);
+    world.put("key", &bytes).await.unwrap();
+    let old = world.opener.take(&folder(3)).id();
+    world.restart().await;
+    let new = world.disk(3).id();
+    assert_ne!(old, new);
+    let map = world.engine.shared().map.load();
+    assert_eq!(map.disks[&old].replaced_by, Some(new));
+    assert!(map.pgs.values().all(|group| group.slots.contains(&new) && !group.slots.contains(&old)));
+    assert!(world.get("key").await.unwrap() == bytes);
+    world.put("other", &bytes).await.unwrap();
+    assert!(world.get("other").await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_mount_that_is_missing_is_refused_until_it_is_back() {
+    let mut world = World::new(6).await;
+    world.opener.set_mounts((0..6).map(folder).collect());
+    world.restart().await;
+    let bytes = bytes_of(LENGTH, 62);
+    world.put("key", &bytes).await.unwrap();
+    let away = world.opener.take(&folder(2));
+    world.opener.set_mounts([0, 1, 3, 4, 5].map(folder).to_vec());
+    world.restart().await;
+    let problems = world.engine.shared().disks.problems();
+    assert_eq!((problems.len(), problems[0].disk), (1, Some(away.id())));
+    assert!(problems[0].reason.contains("mount"), "{}", problems[0].reason);
+    let status = world.engine.status().await.unwrap();
+    assert_eq!(status.disks.iter().filter(|disk| disk.state.starts_with("left out")).count(), 1);
+    assert!(world.get("key").await.unwrap() == bytes);
+    world.put("narrower", &bytes).await.unwrap();
+    assert!(world.get("narrower").await.unwrap() == bytes);
+
+    world.opener.put(&folder(2), away);
+    world.opener.set_mounts((0..6).map(folder).collect());
+    assert!(take_folder(world.engine.shared(), &folder(2)).await);
+    assert!(world.engine.shared().disks.problems().is_empty());
+    assert!(world.get("key").await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_disk_is_refused() {
+    let mut world = World::new(6).await;
+    world.opener.put(&folder(1), world.disk(0));
+    world.restart().await;
+    let problems = world.engine.shared().disks.problems();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].reason.contains("copy"), "{}", problems[0].reason);
+}
+
+#[tokio::test]
+async fn with_two_disks_away_it_starts_and_writes_and_with_three_it_starts_and_says_so() {
+    let mut world = World::new(6).await;
+    let bytes = bytes_of(LENGTH, 63);
+    world.put("key", &bytes).await.unwrap();
+    world.opener.set_mounts((0..6).map(folder).collect());
+    world.restart().await;
+    let mut taken = Vec::new();
+    for number in [0, 4] {
+        taken.push(world.opener.take(&folder(number)));
+    }
+    world.opener.set_mounts([1, 2, 3, 5].map(folder).to_vec());
+    world.restart().await;
+    assert!(world.get("key").await.unwrap() == bytes);
+    world.put("narrow", &bytes).await.unwrap();
+    assert!(world.get("narrow").await.unwrap() == bytes);
+    for number in [1, 2] {
+        taken.push(world.opener.take(&folder(number)));
+    }
+    world.opener.set_mounts([3, 5].map(folder).to_vec());
+    world.restart().await;
+    let unread = world.get("key").await;
+    assert!(matches!(unread, Err(EngineError::Unavailable { .. })), "{unread:?}");
+    let refused = world.put("none", &bytes).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
+    world.put("inline", &bytes_of(100, 64)).await.unwrap();
+    assert!(!world.engine.status().await.unwrap().writable);
+    assert_eq!(taken.len(), 4);
+}

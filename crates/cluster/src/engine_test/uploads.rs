@@ -1,0 +1,86 @@
+//! Multipart uploads.
+
+use bytes::Bytes;
+use cairn_meta::{Attributes, ChosenPart, UploadQuery};
+use cairn_proto::UploadId;
+
+use crate::error::EngineError;
+use crate::ops::{PartCommit, PartRange};
+use crate::testing::{World, bytes_of};
+use crate::write::{WriteKind, WriteTarget};
+
+async fn put_part(world: &World, upload: UploadId, number: u16, bytes: &Bytes) -> Result<(), EngineError> {
+    let length = Some(u64::try_from(bytes.len()).unwrap());
+    let target = WriteTarget { bucket: world.bucket, key: "key".to_owned(), kind: WriteKind::Part, length };
+    let stored = world.store(target, bytes).await?;
+    let part = PartCommit {
+        bucket: world.bucket,
+        key: "key".to_owned(),
+        upload,
+        number,
+        etag: format!("etag-{number}"),
+        checksum: None,
+    };
+    world.engine.commit_part(stored, part).await.map(|_| ())
+}
+
+fn chosen(number: u16) -> ChosenPart {
+    ChosenPart { number, etag: format!("etag-{number}"), checksum: None }
+}
+
+async fn complete(world: &World, upload: UploadId, parts: Vec<ChosenPart>) -> Result<crate::Committed, EngineError> {
+    let bucket = world.bucket;
+    world.engine.complete_upload(bucket, "key", upload, parts, "etag-2".to_owned(), None, Default::default()).await
+}
+
+#[tokio::test]
+async fn parts_in_any_order_make_the_object() {
+    let world = World::new(6).await;
+    let upload = world.engine.create_upload(world.bucket, "key", Attributes::default(), None, "me").await.unwrap();
+    let large = bytes_of((5 << 20) + 3, 41);
+    let replaced = bytes_of(10, 42);
+    let last = bytes_of(77, 43);
+    put_part(&world, upload, 9, &last).await.unwrap();
+    put_part(&world, upload, 2, &replaced).await.unwrap();
+    put_part(&world, upload, 2, &large).await.unwrap();
+    put_part(&world, upload, 5, &last).await.unwrap();
+    assert_eq!(world.engine.parts(upload, None, 10).await.unwrap().parts.len(), 3);
+    assert!(matches!(complete(&world, upload, vec![chosen(5), chosen(9)]).await, Err(EngineError::PartTooSmall { .. })));
+    assert!(matches!(complete(&world, upload, vec![chosen(9), chosen(2)]).await, Err(EngineError::InvalidPartOrder)));
+    assert!(matches!(complete(&world, upload, vec![chosen(7)]).await, Err(EngineError::InvalidPart { number: 7 })));
+    let first = complete(&world, upload, vec![chosen(2), chosen(9)]).await.unwrap();
+    let again = complete(&world, upload, vec![chosen(2), chosen(9)]).await.unwrap();
+    assert_eq!(first, again);
+    assert!(world.get("key").await.unwrap() == [large.clone(), last.clone()].concat());
+    let row = world.open("key").await.unwrap().row().clone();
+    let split = u64::try_from(large.len()).unwrap();
+    let expected =
+        vec![PartRange { number: 2, range: 0..split }, PartRange { number: 9, range: split..split + 77 }];
+    assert_eq!(world.engine.part_ranges(&row), expected);
+    assert!(world.get_range("key", split - 2..split + 2).await.unwrap() == [&large[large.len() - 2..], &last[..2]].concat());
+}
+
+#[tokio::test]
+async fn a_part_without_bytes_has_no_segments() {
+    let world = World::new(6).await;
+    let upload = world.engine.create_upload(world.bucket, "key", Attributes::default(), None, "me").await.unwrap();
+    put_part(&world, upload, 1, &Bytes::new()).await.unwrap();
+    assert!(world.engine.part(upload, 1).await.unwrap().unwrap().extents.is_empty());
+    complete(&world, upload, vec![chosen(1)]).await.unwrap();
+    assert!(world.get("key").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_aborted_upload_takes_no_more_parts() {
+    let world = World::new(6).await;
+    let upload = world.engine.create_upload(world.bucket, "key", Attributes::default(), None, "me").await.unwrap();
+    put_part(&world, upload, 1, &bytes_of(100, 44)).await.unwrap();
+    let query = || UploadQuery { bucket: world.bucket, prefix: String::new(), delimiter: None, after: None, limit: 10 };
+    assert_eq!(world.engine.uploads(query()).await.unwrap().uploads.len(), 1);
+    assert_eq!(world.engine.upload(world.bucket, "key", upload).await.unwrap().initiator, "me");
+    world.engine.abort_upload(world.bucket, "key", upload).await.unwrap();
+    assert!(world.engine.uploads(query()).await.unwrap().uploads.is_empty());
+    let late = put_part(&world, upload, 2, &bytes_of(100, 45)).await;
+    assert!(matches!(late, Err(EngineError::NoSuchUpload)));
+    assert!(matches!(world.engine.upload(world.bucket, "key", upload).await, Err(EngineError::NoSuchUpload)));
+}

@@ -1,0 +1,256 @@
+//! A store of memory disks whose upkeep is driven step by step.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::{Attributes, ManualClock, MetaHandle, MetaOptions, Preconditions};
+use cairn_proto::{BucketId, DiskId};
+use cairn_shard_store::{MemoryShardStore, ShardKey, ShardStore, ShardStoreError};
+use futures_util::StreamExt;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use super::calls::DiskCalls;
+use super::{Pace, Upkeep};
+use crate::disks::{DiskFolder, DiskOpener, FolderState};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::ids::RandomIds;
+use crate::options::EngineOptions;
+use crate::ops::ObjectCommit;
+use crate::read::ObjectReader;
+use crate::write::{WriteKind, WriteTarget};
+
+const CLUSTER: u128 = 7;
+/// Steps after which work that does not end is a defect.
+const STEPS_MAX: usize = 20_000;
+const BUCKET: &str = "bucket";
+
+/// What lies in a folder.
+#[derive(Clone)]
+pub(super) enum Content {
+    Missing,
+    Empty,
+    Disk(MemoryShardStore),
+}
+
+/// Folders and what lies in them.
+#[derive(Default)]
+pub(super) struct MemoryOpener {
+    folders: Mutex<BTreeMap<PathBuf, Content>>,
+}
+
+impl MemoryOpener {
+    pub(super) fn content(&self, folder: &Path) -> Content {
+        self.folders.lock().unwrap().get(folder).cloned().unwrap_or(Content::Empty)
+    }
+
+    pub(super) fn put(&self, folder: &Path, content: Content) {
+        self.folders.lock().unwrap().insert(folder.to_owned(), content);
+    }
+}
+
+#[async_trait]
+impl DiskOpener for MemoryOpener {
+    fn inspect(&self, folder: &Path) -> FolderState {
+        match self.content(folder) {
+            Content::Missing => FolderState::Missing,
+            Content::Empty => FolderState::Empty,
+            Content::Disk(disk) => FolderState::Disk { id: disk.id(), cluster_id: CLUSTER },
+        }
+    }
+
+    fn is_mount_point(&self, _folder: &Path) -> bool {
+        false
+    }
+
+    async fn open(&self, folder: &Path, format_as: Option<DiskId>) -> Result<Arc<dyn ShardStore>, ShardStoreError> {
+        if let Some(id) = format_as {
+            self.put(folder, Content::Disk(MemoryShardStore::new(id)));
+        }
+        match self.content(folder) {
+            Content::Disk(disk) => {
+                disk.faults().gone(false);
+                disk.reopen();
+                Ok(Arc::new(disk))
+            }
+            _ => Err(ShardStoreError::Engine("nothing to open".to_owned())),
+        }
+    }
+}
+
+/// A store and its upkeep, which does nothing by itself.
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) up: Upkeep,
+    pub(super) opener: Arc<MemoryOpener>,
+    pub(super) bucket: BucketId,
+}
+
+pub(super) fn folder(number: usize) -> PathBuf {
+    PathBuf::from(format!("disk-{number}"))
+}
+
+/// Bytes that only this key has.
+pub(super) fn content(key: &str, bytes: usize) -> Vec<u8> {
+    let seed = key.bytes().fold(17_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let mut content = vec![0; bytes];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut content);
+    content
+}
+
+impl World {
+    pub(super) async fn new(disks: usize) -> Self {
+        Self::with(disks, |_| {}).await
+    }
+
+    pub(super) async fn with(disks: usize, change: impl FnOnce(&mut EngineOptions)) -> Self {
+        let mut options = EngineOptions {
+            cluster_id: CLUSTER,
+            folders: (0..disks).map(|number| DiskFolder { folder: folder(number) }).collect(),
+            answer_within: Duration::from_millis(200),
+            read_within: Duration::from_millis(200),
+            failure_pause: Duration::from_millis(1),
+            upkeep: false,
+            // Small segments, so that an object has several.
+            segment_bytes_max: 1 << 20,
+            ..EngineOptions::default()
+        };
+        change(&mut options);
+        let meta = MetaOptions { folder: PathBuf::new(), cluster_id: CLUSTER, voter: 1, memory: true };
+        let meta = MetaHandle::start(meta, Arc::new(ManualClock::new(1_000_000))).await.unwrap();
+        let opener = Arc::new(MemoryOpener::default());
+        let ids = Arc::new(RandomIds::from_seed(1));
+        let engine = Engine::start(options, meta, Arc::clone(&opener) as _, ids).await.unwrap();
+        engine.create_bucket(BUCKET).await.unwrap();
+        let bucket = engine.bucket(BUCKET).await.unwrap().id;
+        let mut up = Upkeep::new(Arc::clone(engine.shared()));
+        up.calls = DiskCalls::new(Duration::from_millis(200));
+        Self { engine, up, opener, bucket }
+    }
+
+    pub(super) fn disk(&self, number: usize) -> MemoryShardStore {
+        match self.opener.content(&folder(number)) {
+            Content::Disk(disk) => disk,
+            _ => panic!("no disk {number}"),
+        }
+    }
+
+    pub(super) async fn try_put(&self, key: &str, bytes: usize) -> Result<(), EngineError> {
+        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind: WriteKind::Object, length: None };
+        let mut writer = self.engine.begin_write(target).await?;
+        for piece in content(key, bytes).chunks(300_000) {
+            writer.write(Bytes::copy_from_slice(piece)).await?;
+        }
+        let stored = writer.finish().await?;
+        let commit = ObjectCommit {
+            bucket: self.bucket,
+            key: key.to_owned(),
+            etag: "etag".to_owned(),
+            checksum: None,
+            attributes: Attributes::default(),
+            preconditions: Preconditions::default(),
+        };
+        self.engine.commit_object(stored, commit).await?;
+        Ok(())
+    }
+
+    pub(super) async fn put(&self, key: &str, bytes: usize) {
+        self.try_put(key, bytes).await.unwrap();
+    }
+
+    pub(super) async fn begin_and_abandon(&self, key: &str, bytes: usize) {
+        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind: WriteKind::Object, length: None };
+        let mut writer = self.engine.begin_write(target).await.unwrap();
+        writer.write(Bytes::from(content(key, bytes))).await.unwrap();
+        drop(writer.finish().await.unwrap());
+    }
+
+    pub(super) async fn delete(&self, key: &str) {
+        let keys = vec![(key.to_owned(), Preconditions::default())];
+        let outcome = self.engine.delete_objects(self.bucket, keys).await.unwrap();
+        assert!(matches!(outcome[..], [Ok(true)]));
+    }
+
+    pub(super) async fn open(&self, key: &str) -> ObjectReader {
+        self.engine.open_object(self.bucket, key).await.unwrap()
+    }
+
+    /// Reads an object to its end and compares.
+    pub(super) async fn check(&self, key: &str, bytes: usize) {
+        check_reader(self.open(key).await, key, bytes).await;
+    }
+
+    /// All steps of all duties until none has more to do.
+    pub(super) async fn settle(&self) {
+        self.up.heartbeat_step().await.unwrap();
+        self.up.folders_step().await.unwrap();
+        self.up.groups_step().await.unwrap();
+        self.inventories().await;
+        self.repair().await;
+        self.reap().await;
+    }
+
+    pub(super) async fn inventories(&self) {
+        for disk in self.engine.shared().disks.all() {
+            let mut steps = 0;
+            while self.up.inventory_step(disk.id).await.unwrap() != self.up.idle() {
+                steps += 1;
+                assert!(steps < STEPS_MAX, "an inventory does not end");
+            }
+        }
+    }
+
+    pub(super) async fn repair(&self) {
+        for _ in 0..STEPS_MAX {
+            if self.up.repair_step().await.unwrap() != Pace::Again {
+                return;
+            }
+        }
+        panic!("repair does not end");
+    }
+
+    pub(super) async fn reap(&self) {
+        for _ in 0..STEPS_MAX {
+            if self.up.reaper_step().await.unwrap() != Pace::Again {
+                return;
+            }
+        }
+        panic!("the reaper does not end");
+    }
+
+    pub(super) async fn missing(&self) -> u64 {
+        self.engine.status().await.unwrap().missing_shards
+    }
+
+    pub(super) async fn garbage_rows(&self) -> u64 {
+        self.engine.status().await.unwrap().garbage.rows
+    }
+
+    /// Shards on all disks in service.
+    pub(super) fn shards(&self) -> u64 {
+        self.engine.shared().disks.all().iter().map(|disk| disk.store.status().shards).sum()
+    }
+
+    pub(super) async fn keys_on(&self, disk: &MemoryShardStore) -> Vec<ShardKey> {
+        disk.list(None, usize::MAX).await.unwrap().into_iter().map(|shard| shard.key).collect()
+    }
+
+    pub(super) async fn assert_clean(&self) {
+        let report = self.engine.check(true).await.unwrap();
+        assert!(report.is_clean(), "{report}");
+    }
+}
+
+pub(super) async fn check_reader(reader: ObjectReader, key: &str, bytes: usize) {
+    let mut body = reader.body(0..u64::MAX);
+    let mut read = Vec::new();
+    while let Some(piece) = body.next().await {
+        read.extend_from_slice(&piece.unwrap());
+    }
+    assert!(read == content(key, bytes), "{key}: {} bytes are not those written", read.len());
+}

@@ -1,0 +1,286 @@
+//! Upkeep over memory disks, step by step: what is lost comes back, what is dead goes, and nothing waits for a bad disk.
+
+use std::time::Duration;
+
+use cairn_shard_store::ShardStore;
+
+use super::testing::{Content, World, check_reader, folder};
+use crate::upkeep::plan_inventory::WantedShard;
+
+const OBJECT: usize = 2_500_000;
+
+#[tokio::test]
+async fn two_wiped_disks_are_rebuilt() {
+    let world = World::new(6).await;
+    for key in ["a", "b", "c"] {
+        world.put(key, OBJECT).await;
+    }
+    world.settle().await;
+    let shards = world.shards();
+    for number in [1, 4] {
+        world.disk(number).close().await;
+        world.opener.put(&folder(number), Content::Empty);
+    }
+    world.up.folders_step().await.unwrap();
+    for key in ["a", "b", "c"] {
+        world.check(key, OBJECT).await;
+    }
+    world.inventories().await;
+    assert!(world.missing().await > 0);
+    assert!(world.engine.check(false).await.unwrap().short.count > 0);
+    world.settle().await;
+    assert_eq!(world.missing().await, 0);
+    assert_eq!(world.shards(), shards);
+    world.assert_clean().await;
+    // Two others may be lost now.
+    for number in [0, 2] {
+        world.disk(number).faults().gone(true);
+    }
+    for key in ["a", "b", "c"] {
+        world.check(key, OBJECT).await;
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_was_away_loses_what_died_and_gets_what_it_missed() {
+    let world = World::new(6).await;
+    for key in ["stays", "dies", "changes"] {
+        world.put(key, OBJECT).await;
+    }
+    world.settle().await;
+    let away = world.disk(3);
+    let stale = world.keys_on(&away).await;
+    away.close().await;
+    world.opener.put(&folder(3), Content::Missing);
+    world.settle().await;
+    assert_eq!(world.engine.shared().disks.all().len(), 5);
+    world.delete("dies").await;
+    world.put("changes", OBJECT).await;
+    world.put("new", OBJECT).await;
+    world.settle().await;
+    assert_eq!(world.garbage_rows().await, 0, "a disk that is away does not hold garbage up");
+    // Lost while it was away: inventory finds that too.
+    let lost = *stale.last().unwrap();
+    world.opener.put(&folder(3), Content::Disk(away.clone()));
+    assert!(stale.len() > 1);
+    away.remove_shard(lost);
+    world.settle().await;
+    for key in ["stays", "changes", "new"] {
+        world.check(key, OBJECT).await;
+    }
+    assert_eq!(world.missing().await, 0);
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn disks_that_changed_places_are_known_by_their_id() {
+    let world = World::new(4).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let (first, second) = (world.disk(0), world.disk(1));
+    first.close().await;
+    second.close().await;
+    world.opener.put(&folder(0), Content::Disk(second.clone()));
+    world.opener.put(&folder(1), Content::Disk(first.clone()));
+    world.settle().await;
+    let disks = world.engine.shared().disks.all();
+    assert_eq!(disks.iter().find(|disk| disk.id == first.id()).unwrap().folder, folder(1));
+    assert_eq!(world.missing().await, 0);
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_moved_is_not_taken_for_lost() {
+    let world = World::new(4).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let (moved, lost) = (world.disk(0), world.disk(1));
+    moved.close().await;
+    lost.close().await;
+    world.opener.put(&folder(0), Content::Empty);
+    world.opener.put(&folder(1), Content::Disk(moved.clone()));
+    world.settle().await;
+    let map = world.engine.shared().map.load();
+    assert_eq!(map.disks[&moved.id()].replaced_by, None);
+    assert_eq!(world.engine.shared().disks.all().len(), 4);
+    world.check("a", OBJECT).await;
+}
+
+#[tokio::test]
+async fn garbage_goes_when_its_reader_is_done_and_not_before() {
+    let world = World::new(6).await;
+    world.put("a", OBJECT).await;
+    world.put("b", OBJECT).await;
+    world.settle().await;
+    let shards = world.shards();
+    let reader = world.open("a").await;
+    world.delete("a").await;
+    world.settle().await;
+    assert_eq!((world.garbage_rows().await, world.shards()), (1, shards));
+    check_reader(reader, "a", OBJECT).await;
+    world.settle().await;
+    assert_eq!((world.garbage_rows().await, world.shards()), (0, shards / 2));
+    world.check("b", OBJECT).await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_abandoned_write_is_cleaned_up() {
+    let world = World::new(6).await;
+    world.put("kept", OBJECT).await;
+    world.settle().await;
+    let shards = world.shards();
+    world.begin_and_abandon("gone", OBJECT).await;
+    assert!(world.shards() > shards);
+    world.settle().await;
+    assert_eq!(world.shards(), shards);
+    world.check("kept", OBJECT).await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_hung_disk_does_not_hold_up_repair_of_the_others() {
+    let world = World::new(6).await;
+    for key in ["a", "b"] {
+        world.put(key, OBJECT).await;
+    }
+    world.settle().await;
+    let hurt = world.disk(2);
+    let keys = world.keys_on(&hurt).await;
+    assert!(!keys.is_empty());
+    let mut wanted = Vec::new();
+    for key in &keys {
+        let pg = hurt.header(*key).await.unwrap().unwrap().pg;
+        wanted.push(WantedShard { pg, segment: key.segment, slot: key.slot });
+        assert!(hurt.remove_shard(*key));
+    }
+    assert_eq!(world.up.report_missing(hurt.id(), wanted).await.unwrap(), keys.len());
+    world.disk(5).faults().hang(true);
+    world.repair().await;
+    assert_eq!(world.missing().await, 0);
+    assert_eq!(world.keys_on(&hurt).await, keys);
+    // The garbage goes too; what the hung disk still holds goes by its inventory.
+    world.delete("b").await;
+    world.reap().await;
+    assert_eq!(world.garbage_rows().await, 0);
+    world.disk(5).faults().hang(false);
+    world.check("a", OBJECT).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_every_write_keeps_only_its_own_shards_waiting() {
+    let world = World::new(6).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let (good, bad) = (world.disk(0), world.disk(1));
+    let mut reports = 0;
+    for disk in [&good, &bad] {
+        let mut wanted = Vec::new();
+        for key in world.keys_on(disk).await {
+            let pg = disk.header(key).await.unwrap().unwrap().pg;
+            wanted.push(WantedShard { pg, segment: key.segment, slot: key.slot });
+            disk.remove_shard(key);
+        }
+        reports += world.up.report_missing(disk.id(), wanted).await.unwrap();
+    }
+    bad.faults().fail_writes(true);
+    world.repair().await;
+    let left = world.missing().await;
+    assert!(left > 0 && left < u64::try_from(reports).unwrap());
+    assert_eq!(good.status().shards, u64::try_from(reports).unwrap() - left);
+    bad.faults().fail_writes(false);
+    world.up.heartbeat_step().await.unwrap();
+    world.up.repair.rests.wake_all();
+    world.repair().await;
+    assert_eq!(world.missing().await, 0);
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_found_by_scrub_and_repaired() {
+    let world = World::new(6).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let disk = world.disk(0);
+    let key = world.keys_on(&disk).await[0];
+    assert!(disk.corrupt_unit(key, 0));
+    assert_eq!(world.engine.check(false).await.unwrap().damaged.count, 0);
+    let report = world.engine.check(true).await.unwrap();
+    assert_eq!((report.damaged.count, report.lost.count), (1, 0), "{report}");
+    assert_eq!(world.up.scrub_all(disk.id()).await.unwrap(), 1);
+    assert_eq!(world.missing().await, 1);
+    world.repair().await;
+    assert_eq!(world.missing().await, 0);
+    assert!(disk.scrub(key).await.unwrap().is_empty());
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_a_reader_could_not_use_is_repaired() {
+    let world = World::new(6).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let mut hurt = Vec::new();
+    for number in 0..6 {
+        let disk = world.disk(number);
+        // At most two bad units of a stripe.
+        let keys = world.keys_on(&disk).await;
+        let key = keys.into_iter().find(|key| key.slot.0 == 1);
+        if let Some(key) = key {
+            assert!(disk.lose_unit(key, 0));
+            hurt.push((disk, key));
+        }
+    }
+    assert!(!hurt.is_empty());
+    world.check("a", OBJECT).await;
+    world.repair().await;
+    for (disk, key) in hurt {
+        assert!(disk.scrub(key).await.unwrap().is_empty());
+    }
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn thousands_of_held_versions_do_not_stop_the_rest() {
+    const HELD: usize = 2000;
+    // Every read is an old one, which is held by name.
+    let world = World::with(1, |options| options.pin_by_index_within = Duration::ZERO).await;
+    let mut readers = Vec::with_capacity(HELD);
+    for number in 0..HELD {
+        let key = format!("held-{number}");
+        world.put(&key, 17_000).await;
+        readers.push(world.open(&key).await);
+    }
+    for number in 0..HELD {
+        world.delete(&format!("held-{number}")).await;
+    }
+    world.put("free", 17_000).await;
+    world.delete("free").await;
+    world.reap().await;
+    assert_eq!(world.garbage_rows().await, u64::try_from(HELD).unwrap());
+    assert_eq!(world.shards(), u64::try_from(HELD).unwrap());
+    drop(readers);
+    world.reap().await;
+    assert_eq!((world.garbage_rows().await, world.shards()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_lost_is_said() {
+    let world = World::new(3).await;
+    world.put("a", 100_000).await;
+    world.settle().await;
+    let key = world.keys_on(&world.disk(0)).await[0];
+    for number in [0, 1] {
+        let disk = world.disk(number);
+        for key in world.keys_on(&disk).await {
+            disk.remove_shard(key);
+        }
+    }
+    let report = world.engine.check(false).await.unwrap();
+    assert_eq!(report.lost.count, 1, "{report}");
+    assert!(report.lost.examples[0].contains(&key.segment.to_string()) && report.lost.examples[0].contains("object a"));
+    assert!(!report.is_clean());
+    // Repair does not turn what is lost into something else, nor does it go round in circles.
+    world.settle().await;
+    assert_eq!(world.engine.check(false).await.unwrap().lost.count, 1);
+}
