@@ -56,8 +56,8 @@ impl Admission {
         Ok(Slot { admission: Arc::clone(self), access_key: access_key.to_owned(), bytes })
     }
 
-    /// Requests being served.
-    pub(crate) fn in_flight(&self) -> usize {
+    #[cfg(test)]
+    fn in_flight(&self) -> usize {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).slots
     }
 }

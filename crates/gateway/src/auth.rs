@@ -55,7 +55,7 @@ pub(crate) async fn authenticate(
         S3ErrorCode::InvalidAccessKeyId => error.with("AWSAccessKeyId", signed.access_key.clone()),
         _ => error,
     })?;
-    let (host, verified) = verify_host(signed, host, forwarded_hosts(parts), &identity, |host| read(host))?;
+    let (host, verified) = verify_host(signed, host, forwarded_hosts(parts), &identity, read)?;
     let headers = match authentication {
         Authentication::Presigned(_) => effective_headers(&parts.headers, query)?,
         _ => parts.headers.clone(),

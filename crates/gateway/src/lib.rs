@@ -10,6 +10,8 @@ mod body;
 mod call;
 mod error;
 mod gateway;
+#[cfg(test)]
+mod gateway_test;
 mod identities;
 mod metrics;
 mod ops;

@@ -12,7 +12,6 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use rand::Rng;
 use tokio::time::Instant;
 
 use crate::{admission::Slot, metrics::Metrics};
@@ -22,7 +21,10 @@ const LOGGED_BYTES_MAX: usize = 1024;
 
 /// Names a request in its answer, in the error document and in the log.
 pub(crate) fn new_request_id() -> String {
-    format!("{:016X}", rand::rng().random::<u64>())
+    let mut bytes = [0; 8];
+    // Without randomness ids repeat, which harms nobody but the reader of a log.
+    let _ = getrandom::fill(&mut bytes);
+    hex::encode_upper(bytes)
 }
 
 /// One request; written when dropped.

@@ -77,15 +77,16 @@ where
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn work_is_waited_for_and_then_dropped() {
         let tasks = Tasks::default();
-        tasks.spawn(tokio::time::sleep(Duration::from_secs(5)));
-        assert!(tasks.clone().shutdown(Duration::from_secs(10)).await);
+        let stopping = tasks.clone();
+        tasks.spawn(async move { stopping.stopping().await });
+        assert!(tasks.shutdown(Duration::from_secs(60)).await);
 
         let tasks = Tasks::default();
         tasks.spawn(std::future::pending::<()>());
-        assert!(!tasks.shutdown(Duration::from_secs(10)).await);
+        assert!(!tasks.shutdown(Duration::from_millis(20)).await);
     }
 
     #[tokio::test]

@@ -118,16 +118,17 @@ impl TlsSource {
     /// stays.
     pub(crate) fn refresh(&self, now_ms: u64) -> Result<bool, TlsError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = match &mut state.kind {
+        let State { kind, renew_at_ms } = &mut *state;
+        let config = match kind {
             Kind::Files(files) => match files.reload()? {
                 None => return Ok(false),
                 Some(config) => config,
             },
-            Kind::Authority { .. } if now_ms < state.renew_at_ms => return Ok(false),
+            Kind::Authority { .. } if now_ms < *renew_at_ms => return Ok(false),
             Kind::Authority { authority, names } => {
                 let leaf = authority.issue(names, now_ms)?;
                 let config = server_config(leaf.chain, leaf.key)?;
-                state.renew_at_ms = leaf.renew_at_ms;
+                *renew_at_ms = leaf.renew_at_ms;
                 config
             }
         };
