@@ -28,6 +28,16 @@ pub(crate) struct LogCache {
 }
 
 impl LogCache {
+    /// A cache of a log with these ends and no entry decoded yet.
+    pub(crate) fn new(
+        last: Option<LogId>,
+        purged: Option<LogId>,
+        committed: Option<LogId>,
+        vote: Option<Vote>,
+    ) -> Self {
+        Self { last, purged, committed, vote, ..Self::default() }
+    }
+
     /// Puts an entry at the end; `written_next` tells which entries may be forgotten here.
     pub(crate) fn append(&mut self, entry: Entry, bytes: usize, written_next: u64) -> io::Result<()> {
         let index = entry.log_id.index;

@@ -108,7 +108,7 @@ impl LogStore {
             last = Some(entry.log_id);
         }
         let writer = Writer::start(Arc::clone(&backend))?;
-        let cache = Mutex::new(LogCache { last, purged, committed, vote, ..LogCache::default() });
+        let cache = Mutex::new(LogCache::new(last, purged, committed, vote));
         Ok(Self { shared: Arc::new(Shared { backend, writer, cache, flushed }) })
     }
 

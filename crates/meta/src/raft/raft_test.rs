@@ -36,7 +36,7 @@ async fn one(folder: &Path, memory: bool) -> MetaHandle {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_alone_leads_at_once_and_finds_its_rows_again() {
     let temp = tempfile::tempdir().unwrap();
-    let mut made = Vec::new();
+    let mut made: Vec<(String, Reply)> = Vec::new();
     let mut term = 0;
     for round in 0..3 {
         let handle = one(temp.path(), false).await;
