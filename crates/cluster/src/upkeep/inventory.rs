@@ -15,7 +15,7 @@ use tracing::info;
 
 use super::plan_inventory::{PageFindings, Wanted};
 use super::segment_pages::{SegmentPage, segment_page};
-use super::{Pace, Upkeep, look};
+use super::{Pace, Upkeep};
 use crate::error::EngineError;
 
 /// Lines of a disk's listing asked for at once.
@@ -46,13 +46,13 @@ impl InventoryState {
     }
 
     /// The run to go on with, or a new one if one is due. What the disk owed is settled by the run that begins now.
-    fn run(&self, row: &DiskRow) -> Option<Run> {
+    fn run(&self, row: &DiskRow, now: Instant) -> Option<Run> {
         let mut runs = self.runs.lock().expect("no holder of this lock panics");
         if let Some(run) = runs.get(&row.id).filter(|run| run.attach == row.attach) {
             return Some(*run);
         }
         let ended = self.ended.lock().expect("no holder of this lock panics").get(&row.id).copied();
-        let old = |least: Duration| ended.is_none_or(|ended| ended.elapsed() >= least);
+        let old = |least: Duration| ended.is_none_or(|ended| now.duration_since(ended) >= least);
         let mut owed = self.owed.lock().expect("no holder of this lock panics");
         let due = row.inventory != Some(row.attach)
             || (owed.contains(&row.id) && old(OWED_AFTER))
@@ -71,9 +71,9 @@ impl InventoryState {
         self.runs.lock().expect("no holder of this lock panics").insert(disk, run);
     }
 
-    fn end(&self, disk: DiskId) {
+    fn end(&self, disk: DiskId, now: Instant) {
         self.runs.lock().expect("no holder of this lock panics").remove(&disk);
-        self.ended.lock().expect("no holder of this lock panics").insert(disk, Instant::now());
+        self.ended.lock().expect("no holder of this lock panics").insert(disk, now);
     }
 }
 
@@ -97,7 +97,7 @@ impl Upkeep {
             self.shared.map.refresh(&self.shared.meta).await?;
             return Ok(self.idle());
         }
-        let Some(run) = self.inventory.run(row) else { return Ok(self.idle()) };
+        let Some(run) = self.inventory.run(row, Instant::now()) else { return Ok(self.idle()) };
         let Some(rows) = self.look(move |view| rows_of(view, disk, run.after)).await? else { return Ok(self.idle()) };
         if rows.disk.attach != run.attach || !self.compare_page(disk, run, &rows).await? {
             return Ok(self.idle());
@@ -107,7 +107,7 @@ impl Upkeep {
             return Ok(Pace::After(PAUSE_BETWEEN_PAGES));
         }
         self.shared.meta.propose(Command::FinishInventory { disk, attach: run.attach }).await?;
-        self.inventory.end(disk);
+        self.inventory.end(disk, Instant::now());
         self.shared.map.refresh(&self.shared.meta).await?;
         info!(%disk, attach = %run.attach, "inventory went through");
         Ok(self.idle())
@@ -219,25 +219,26 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_due_follows_from_the_row_and_the_present() {
+    #[test]
+    fn what_is_due_follows_from_the_row_and_the_present() {
         let state = InventoryState::default();
-        let first = state.run(&row(1, None)).unwrap();
+        let mut now = Instant::now();
+        let first = state.run(&row(1, None), now).unwrap();
         let half = Run { after: Some(SegmentId::default()), ..first };
         state.advance(DiskId(1), half);
-        assert_eq!(state.run(&row(1, None)), Some(half));
+        assert_eq!(state.run(&row(1, None), now), Some(half));
         // Attached again half-way: from the start.
-        assert_eq!(state.run(&row(2, Some(1))), Some(Run { attach: AttachNumber(2), after: None }));
-        state.end(DiskId(1));
-        assert_eq!(state.run(&row(2, Some(2))), None);
+        assert_eq!(state.run(&row(2, Some(1)), now), Some(Run { attach: AttachNumber(2), after: None }));
+        state.end(DiskId(1), now);
+        assert_eq!(state.run(&row(2, Some(2)), now), None);
         // Owed once, run once, and not at once.
         assert!(state.owe(DiskId(1)) && !state.owe(DiskId(1)));
-        assert_eq!(state.run(&row(2, Some(2))), None);
-        tokio::time::advance(OWED_AFTER).await;
-        assert!(state.run(&row(2, Some(2))).is_some());
-        state.end(DiskId(1));
-        assert_eq!(state.run(&row(2, Some(2))), None);
-        tokio::time::advance(AGAIN_AFTER).await;
-        assert!(state.run(&row(2, Some(2))).is_some(), "daily");
+        assert_eq!(state.run(&row(2, Some(2)), now), None);
+        now += OWED_AFTER;
+        assert!(state.run(&row(2, Some(2)), now).is_some());
+        state.end(DiskId(1), now);
+        assert_eq!(state.run(&row(2, Some(2)), now), None);
+        now += AGAIN_AFTER;
+        assert!(state.run(&row(2, Some(2)), now).is_some(), "daily");
     }
 }

@@ -208,8 +208,8 @@ impl Upkeep {
         let mut waiting = self.reaper.abandoned.lock().expect("no holder of this lock panics");
         waiting.retain(|abandoned| !settled.contains(&abandoned.segment));
         // Those that are not dead yet go behind the others.
-        let rotate = waiting.len().min(PAGE);
-        waiting.rotate_left(rotate % waiting.len().max(1));
+        let asked = waiting.len().min(PAGE);
+        waiting.rotate_left(asked);
         Ok(())
     }
 

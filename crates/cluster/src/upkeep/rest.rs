@@ -29,17 +29,24 @@ impl<K: Eq + Hash + Copy> Rests<K> {
 
     /// Whether it still rests.
     pub(crate) fn rests(&self, key: &K) -> bool {
+        self.rests_at(key, Instant::now())
+    }
+
+    fn rests_at(&self, key: &K, now: Instant) -> bool {
         let resting = self.resting.lock().expect("no holder of this lock panics");
-        resting.get(key).is_some_and(|rest| Instant::now() < rest.until)
+        resting.get(key).is_some_and(|rest| now < rest.until)
     }
 
     /// It failed. Answers whether this was its first failure in a row, which is worth a line in the log.
     pub(crate) fn failed(&self, key: K) -> bool {
+        self.failed_at(key, Instant::now())
+    }
+
+    fn failed_at(&self, key: K, now: Instant) -> bool {
         let mut resting = self.resting.lock().expect("no holder of this lock panics");
         if resting.len() >= RESTING_MAX && !resting.contains_key(&key) {
             forget_longest(&mut resting);
         }
-        let now = Instant::now();
         let rest = resting.entry(key).or_insert(Rest { until: now, failures: 0 });
         let pause = self.first.saturating_mul(1 << rest.failures.min(16)).min(self.longest);
         rest.failures += 1;
@@ -57,7 +64,7 @@ impl<K: Eq + Hash + Copy> Rests<K> {
         self.resting.lock().expect("no holder of this lock panics").clear();
     }
 
-    /// How many failed and did not yet work again.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.resting.lock().expect("no holder of this lock panics").len()
     }
@@ -73,26 +80,27 @@ fn forget_longest<K: Eq + Hash + Copy>(resting: &mut HashMap<K, Rest>) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_pause_doubles_is_bounded_and_is_each_ones_own() {
+    #[test]
+    fn the_pause_doubles_is_bounded_and_is_each_ones_own() {
         let rests = Rests::new(Duration::from_secs(1), Duration::from_secs(4));
+        let mut now = Instant::now();
         for pause in [1, 2, 4, 4] {
-            rests.failed(7);
-            assert!(rests.rests(&7) && !rests.rests(&8));
-            tokio::time::advance(Duration::from_millis(pause * 1000 - 1)).await;
-            assert!(rests.rests(&7));
-            tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(!rests.rests(&7));
+            rests.failed_at(7, now);
+            assert!(rests.rests_at(&7, now) && !rests.rests_at(&8, now));
+            now += Duration::from_millis(pause * 1000 - 1);
+            assert!(rests.rests_at(&7, now));
+            now += Duration::from_millis(1);
+            assert!(!rests.rests_at(&7, now));
         }
-        assert!(!rests.failed(7));
+        assert!(!rests.failed_at(7, now));
         rests.worked(&7);
-        assert!(!rests.rests(&7) && rests.failed(7));
+        assert!(!rests.rests_at(&7, now) && rests.failed_at(7, now));
         rests.wake_all();
-        assert!(!rests.rests(&7));
+        assert!(!rests.rests_at(&7, now));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_table_is_bounded() {
+    #[test]
+    fn the_table_is_bounded() {
         let rests = Rests::new(Duration::from_secs(1), Duration::from_secs(4));
         for key in 0..RESTING_MAX + 100 {
             rests.failed(key);

@@ -77,7 +77,7 @@ where
 {
     let (upkeep, stop) = (Arc::clone(upkeep), stop.clone());
     tokio::spawn(async move {
-        run_duty(name, &stop, wake(&upkeep), || step(Arc::clone(&upkeep))).await;
+        run_duty(name, &stop, wake(&upkeep), FAILED_PAUSE, || step(Arc::clone(&upkeep))).await;
     })
 }
 
@@ -106,7 +106,8 @@ where
                 }
                 let (upkeep, stop) = (Arc::clone(&upkeep), stop.clone());
                 let task = tasks.spawn(async move {
-                    run_duty(name, &stop, &upkeep.wakes.disks, || step(Arc::clone(&upkeep), disk.id)).await;
+                    let wake = &upkeep.wakes.disks;
+                    run_duty(name, &stop, wake, FAILED_PAUSE, || step(Arc::clone(&upkeep), disk.id)).await;
                 });
                 running.insert(task.id(), disk.id);
             }
@@ -131,8 +132,13 @@ fn spawn_hints(upkeep: &Arc<Upkeep>, stop: &CancellationToken) -> JoinHandle<()>
 }
 
 /// Repeats a step until it ends or is told to stop.
-async fn run_duty<F>(name: &'static str, stop: &CancellationToken, wake: &Notify, step: impl Fn() -> F)
-where
+async fn run_duty<F>(
+    name: &'static str,
+    stop: &CancellationToken,
+    wake: &Notify,
+    failed_pause: Duration,
+    step: impl Fn() -> F,
+) where
     F: Future<Output = Result<Pace, EngineError>>,
 {
     let mut failures: u32 = 0;
@@ -151,11 +157,11 @@ where
                     warn!(duty = name, %error, "an upkeep step failed, it is repeated");
                 }
                 failures = failures.saturating_add(1);
-                Pace::After(FAILED_PAUSE)
+                Pace::After(failed_pause)
             }
             Err(_) => {
                 error!(duty = name, "an upkeep step panicked: a defect; it is repeated");
-                Pace::After(FAILED_PAUSE)
+                Pace::After(failed_pause)
             }
         };
         match pace {
@@ -180,15 +186,16 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_panic_and_an_error_do_not_end_a_duty_and_stop_does() {
         let (stop, wake, steps) = (CancellationToken::new(), Notify::new(), AtomicU32::new(0));
-        run_duty("test", &stop, &wake, || async {
+        let short = Duration::from_millis(1);
+        run_duty("test", &stop, &wake, short, || async {
             match steps.fetch_add(1, Ordering::Relaxed) {
                 0 => panic!("a defect"),
                 1 => Err(EngineError::Unknown),
                 2 => Ok(Pace::Again),
-                3 => Ok(Pace::After(Duration::from_secs(3600))),
+                3 => Ok(Pace::After(short)),
                 _ => {
                     stop.cancel();
                     std::future::pending().await

@@ -89,6 +89,7 @@ pub(super) struct World {
     pub(super) up: Upkeep,
     pub(super) opener: Arc<MemoryOpener>,
     pub(super) bucket: BucketId,
+    _home: tempfile::TempDir,
 }
 
 pub(super) fn folder(number: usize) -> PathBuf {
@@ -121,7 +122,8 @@ impl World {
             ..EngineOptions::default()
         };
         change(&mut options);
-        let meta = MetaOptions { folder: PathBuf::new(), cluster_id: CLUSTER, voter: 1, memory: true };
+        let home = tempfile::tempdir().unwrap();
+        let meta = MetaOptions { folder: home.path().join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
         let meta = MetaHandle::start(meta, Arc::new(ManualClock::new(1_000_000))).await.unwrap();
         let opener = Arc::new(MemoryOpener::default());
         let ids = Arc::new(RandomIds::from_seed(1));
@@ -130,7 +132,7 @@ impl World {
         let bucket = engine.bucket(BUCKET).await.unwrap().id;
         let mut up = Upkeep::new(Arc::clone(engine.shared()));
         up.calls = DiskCalls::new(Duration::from_millis(200));
-        Self { engine, up, opener, bucket }
+        Self { engine, up, opener, bucket, _home: home }
     }
 
     pub(super) fn disk(&self, number: usize) -> MemoryShardStore {
