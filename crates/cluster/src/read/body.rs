@@ -141,6 +141,9 @@ impl Feed {
     /// The extents of a window. The pin keeps the rows they are read from.
     async fn extents(&self, window: Range<u64>) -> Result<Vec<Extent>, EngineError> {
         let (view, row) = (self.shared.meta.local(), Arc::clone(&self.row));
+        if matches!(row.body, Body::Extents(_)) {
+            return Ok(view.extents(&row.body, window)?);
+        }
         let resolve = tokio::task::spawn_blocking(move || view.extents(&row.body, window));
         Ok(resolve.await.map_err(|_| EngineError::Shutdown)??)
     }

@@ -96,7 +96,8 @@ impl ObjectReader {
 
     /// The same without giving the reader up: both hold the version.
     pub(crate) fn stream(&self, range: Range<u64>) -> ObjectBody {
-        let range = range.start.min(self.row.bytes)..range.end.min(self.row.bytes);
+        let start = range.start.min(self.row.bytes);
+        let range = start..range.end.clamp(start, self.row.bytes);
         ObjectBody::start(Arc::clone(&self.shared), Arc::clone(&self.hold), Arc::clone(&self.row), range)
     }
 }

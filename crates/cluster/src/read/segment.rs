@@ -1,7 +1,8 @@
 //! One segment being read: which disk holds which slot, and stripes out of any `k` good units.
 //!
 //! The data units asked for are read first. Where one is bad, missing or late, others are read in its place, as many
-//! as are needed to decode; a slot that failed once is not asked again for the rest of the segment.
+//! as are needed to decode. A slot that failed once is asked last for the rest of the segment: its other units may be
+//! good.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -60,7 +61,7 @@ pub(crate) struct SegmentReader {
     shared: Arc<Shared>,
     source: SegmentSource,
     codec: Codec,
-    /// Slots that failed: not asked again.
+    /// Slots that failed: asked last.
     failed: Mutex<Vec<bool>>,
 }
 
@@ -203,17 +204,17 @@ impl SegmentReader {
         self.source.disks[slot].is_some_and(|disk| self.shared.disks.up(disk))
     }
 
-    /// Whether a slot is best asked first: not recorded as missing, and its disk is up and not slow.
+    /// Whether a slot is best asked first: it did not fail, is not recorded as missing, and its disk is up and not slow.
     fn is_likely(&self, slot: usize) -> bool {
+        let failed = self.failed.lock().expect("no holder of this lock panics")[slot];
         let missing = self.source.missing.iter().any(|known| usize::from(known.0) == slot);
-        !missing && self.source.disks[slot].is_some_and(|disk| self.shared.disks.prompt(disk))
+        !failed && !missing && self.source.disks[slot].is_some_and(|disk| self.shared.disks.prompt(disk))
     }
 
-    /// Slots in the order they are best asked: data before parity, the unlikely ones last, those that failed never.
+    /// Slots in the order they are best asked: data before parity, the unlikely ones last.
     fn order(&self) -> Vec<usize> {
-        let failed = self.failed.lock().expect("no holder of this lock panics").clone();
-        let usable: Vec<usize> = (0..failed.len()).filter(|slot| !failed[*slot]).collect();
-        let (first, last): (Vec<usize>, Vec<usize>) = usable.into_iter().partition(|slot| self.is_likely(*slot));
+        let (first, last): (Vec<usize>, Vec<usize>) =
+            (0..self.source.disks.len()).partition(|slot| self.is_likely(*slot));
         first.into_iter().chain(last).collect()
     }
 }

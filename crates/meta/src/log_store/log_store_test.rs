@@ -242,6 +242,10 @@ impl Backend for Failing {
         self.inner.ends()
     }
 
+    fn open(&self) -> Weak<()> {
+        self.inner.open()
+    }
+
     fn blocks(&self) -> bool {
         true
     }

@@ -124,7 +124,7 @@ impl LogStore {
 
     /// What openraft knows of the log, without the store.
     pub(crate) fn gauge(&self) -> LogGauge {
-        LogGauge { shared: Arc::downgrade(&self.shared), backend: Arc::downgrade(&self.shared.backend) }
+        LogGauge { shared: Arc::downgrade(&self.shared), open: self.shared.backend.open() }
     }
 }
 
@@ -132,7 +132,7 @@ impl LogStore {
 #[derive(Clone)]
 pub(crate) struct LogGauge {
     shared: Weak<Shared>,
-    backend: Weak<dyn Backend>,
+    open: Weak<()>,
 }
 
 impl LogGauge {
@@ -150,7 +150,7 @@ impl LogGauge {
 
     /// Whether nobody has the log open any more.
     pub(crate) fn closed(&self) -> bool {
-        self.backend.strong_count() == 0
+        self.open.strong_count() == 0
     }
 }
 

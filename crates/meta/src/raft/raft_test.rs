@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 
 use super::member::MemberOptions;
 use super::network::Network;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 use crate::command::{Command, Origin, Reply};
 use crate::error::MetaError;
 use crate::handle::{MetaHandle, MetaOptions};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(30);
 
 fn options(folder: &Path, voter: u64, memory: bool) -> MetaOptions {
     MetaOptions { folder: folder.join(voter.to_string()), cluster_id: 7, voter, memory }
@@ -150,7 +150,8 @@ async fn leader_of(handles: &[MetaHandle]) -> usize {
 async fn three_voters_go_on_without_their_leader() {
     let temp = tempfile::tempdir().unwrap();
     let all = |ids: &[u64]| ids.iter().map(|id| options(temp.path(), *id, false)).collect::<Vec<_>>();
-    let mut handles = MetaHandle::start_group(all(&[1, 2, 3]), clock()).await.unwrap();
+    let shared: Arc<dyn Clock> = clock();
+    let mut handles = MetaHandle::start_group(all(&[1, 2, 3]), &shared).await.unwrap();
     let mut made = Vec::new();
     for count in 0..20 {
         // Any of them takes commands.
@@ -171,7 +172,7 @@ async fn three_voters_go_on_without_their_leader() {
         handle.shutdown().await.unwrap();
     }
 
-    let handles = MetaHandle::start_group(all(&[1, 2, 3]), clock()).await.unwrap();
+    let handles = MetaHandle::start_group(all(&[1, 2, 3]), &shared).await.unwrap();
     handles[2].propose(bucket("again")).await.unwrap();
     let mut digests = Vec::new();
     let applied = handles[0].read().await.unwrap().index().0;
