@@ -1,8 +1,8 @@
 //! Rows and reports as messages, and errors as statuses that a person can read.
 
-use cairn_cluster::{DiskReport, EngineError, EngineStatus, GroupReport};
+use cairn_cluster::{CheckReport, DiskReport, EngineError, EngineStatus, GroupReport};
 use cairn_meta::{BucketRow, GarbageTotals, IdentityRow, MetaError, Refusal, Scope};
-use cairn_proto::admin::{Bucket, DiskStatus, Garbage, GroupStatus, Key, MetaStatus, Status as ServerStatus};
+use cairn_proto::admin::{self, Bucket, DiskStatus, Garbage, GroupStatus, Key, MetaStatus, Status as ServerStatus};
 use tonic::{Code, Status};
 
 pub(super) fn bucket(row: BucketRow) -> Bucket {
@@ -99,7 +99,30 @@ fn group(report: GroupReport) -> GroupStatus {
     }
 }
 
-pub(super) fn garbage(totals: GarbageTotals) -> Garbage {
+pub(super) fn report(report: CheckReport) -> admin::CheckReport {
+    macro_rules! findings {
+        ($kind:ident) => {
+            Some(admin::Findings { count: report.$kind.count, examples: report.$kind.examples })
+        };
+    }
+    admin::CheckReport {
+        clean: report.is_clean(),
+        verified: report.verified,
+        objects: report.objects,
+        parts: report.parts,
+        segments: report.segments,
+        shards: report.shards,
+        lost: findings!(lost),
+        short_of_redundancy: findings!(short),
+        orphaned: findings!(orphaned),
+        damaged: findings!(damaged),
+        broken: findings!(broken),
+        away: findings!(away),
+        garbage: Some(Garbage { rows: report.garbage_rows, bytes: report.garbage_bytes }),
+    }
+}
+
+fn garbage(totals: GarbageTotals) -> Garbage {
     Garbage { rows: totals.rows, bytes: totals.bytes }
 }
 

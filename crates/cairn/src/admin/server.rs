@@ -205,7 +205,7 @@ impl Admin for AdminService {
         };
         let verify = request.into_inner().verify;
         let report = self.engine.check(verify).await.map_err(|error| engine_status(&error))?;
-        Ok(Response::new(convert::report(report, verify)))
+        Ok(Response::new(convert::report(report)))
     }
 }
 

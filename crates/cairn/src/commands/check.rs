@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use cairn_proto::admin::{CheckReport, CheckRequest};
+use cairn_proto::admin::{CheckReport, CheckRequest, Findings};
 
 use super::pretty_json;
 use crate::{
@@ -20,57 +20,55 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
         let request = CheckRequest { verify: args.verify };
         let report = client.check(request).await.map_err(|status| explain(&status))?.into_inner();
         output::line(&if args.json { pretty_json(&report)? } else { describe(&report) });
-        Ok(if findings(&report) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
-}
-
-fn findings(report: &CheckReport) -> u64 {
-    report.lost + report.degraded + report.orphans + report.inconsistent
 }
 
 fn describe(report: &CheckReport) -> String {
     let garbage = report.garbage.unwrap_or_default();
-    let depth = match report.verified {
-        true => format!("{} read and verified", ByteCount(report.bytes_verified)),
-        false => "checksums not read (--verify reads them)".to_owned(),
-    };
+    let depth = if report.verified { "every unit read and verified" } else { "checksums not read (--verify reads them)" };
     let mut lines = vec![
-        format!("checked:       {} rows, {} segments, {} shards; {depth}", report.rows, report.segments, report.shards),
-        format!("lost:          {}", report.lost),
-        format!("short:         {}", report.degraded),
-        format!("orphaned:      {}", report.orphans),
-        format!("inconsistent:  {}", report.inconsistent),
-        format!("garbage:       {} versions, {} (no finding: it waits for readers)", garbage.rows, ByteCount(garbage.bytes)),
+        format!(
+            "checked: {} objects, {} parts, {} segments, {} shards; {depth}",
+            report.objects, report.parts, report.segments, report.shards
+        ),
+        format!("garbage: {} versions, {} (no finding: it waits for its readers)", garbage.rows, ByteCount(garbage.bytes)),
     ];
-    lines.extend(report.findings.iter().map(|finding| format!("- {}: {}", finding.kind, finding.detail)));
-    if report.findings_left_out > 0 {
-        lines.push(format!("- and {} more", report.findings_left_out));
+    for (name, findings) in [
+        ("lost", &report.lost),
+        ("broken", &report.broken),
+        ("short of redundancy", &report.short_of_redundancy),
+        ("damaged", &report.damaged),
+        ("orphaned", &report.orphaned),
+        ("disks away", &report.away),
+    ] {
+        describe_findings(name, findings.as_ref(), &mut lines);
     }
-    lines.push(if findings(report) == 0 { "all is whole".to_owned() } else { format!("{} findings", findings(report)) });
+    lines.push(if report.clean { "all is whole" } else { "NOT whole" }.to_owned());
     lines.join("\n")
+}
+
+fn describe_findings(name: &str, findings: Option<&Findings>, lines: &mut Vec<String>) {
+    let Some(findings) = findings.filter(|findings| findings.count > 0) else { return };
+    lines.push(format!("{name}: {}", findings.count));
+    lines.extend(findings.examples.iter().map(|example| format!("  {example}")));
+    let shown = u64::try_from(findings.examples.len()).unwrap_or(u64::MAX);
+    if findings.count > shown {
+        lines.push(format!("  and {} more", findings.count - shown));
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use cairn_proto::admin::CheckFinding;
-
     use super::*;
 
     #[test]
-    fn any_finding_counts() {
-        let whole = CheckReport { rows: 4, ..CheckReport::default() };
-        assert_eq!(findings(&whole), 0);
-        assert!(describe(&whole).ends_with("all is whole"));
-        for report in [
-            CheckReport { lost: 1, ..CheckReport::default() },
-            CheckReport { degraded: 1, ..CheckReport::default() },
-            CheckReport { orphans: 1, ..CheckReport::default() },
-            CheckReport { inconsistent: 1, ..CheckReport::default() },
-        ] {
-            assert_eq!(findings(&report), 1);
-        }
-        let finding = CheckFinding { kind: "lost".to_owned(), detail: "segment 0-1-2".to_owned() };
-        let lost = CheckReport { lost: 1, findings: vec![finding], findings_left_out: 2, ..CheckReport::default() };
-        assert!(describe(&lost).contains("- lost: segment 0-1-2\n- and 2 more\n1 findings"));
+    fn findings_are_shown_with_their_examples() {
+        let whole = CheckReport { objects: 4, clean: true, ..CheckReport::default() };
+        assert!(describe(&whole).contains("4 objects") && describe(&whole).ends_with("all is whole"));
+        let lost = Some(Findings { count: 3, examples: vec!["segment 0-1-2".to_owned()] });
+        let shown = describe(&CheckReport { lost, verified: true, ..CheckReport::default() });
+        assert!(shown.contains("lost: 3\n  segment 0-1-2\n  and 2 more\nNOT whole"), "{shown}");
+        assert!(!shown.contains("orphaned"));
     }
 }

@@ -17,7 +17,7 @@ use cairn_proto::{NodeId, admin::ServerInfo};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cluster_id,
+    cluster_id::MetaFolder,
     disks::RocksDisks,
     identities,
     lock::DataLock,
@@ -41,9 +41,11 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
     let _lock = DataLock::take(&config.home)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.home.display(), disks = config.disks.len(), "starting");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let cluster_id = cluster_id::read_or_draw(&config.meta)?;
-    let options = MetaOptions { folder: config.meta.clone(), cluster_id, voter: VOTER, memory: false };
+    let mut meta_folder = MetaFolder::open(&config.meta)?;
+    let cluster_id = meta_folder.cluster_id;
+    let options = MetaOptions { folder: meta_folder.voter(), cluster_id, voter: VOTER, memory: false };
     let meta = MetaHandle::start(options, Arc::clone(&clock)).await.context("start the metadata group")?;
+    meta_folder.set_formed()?;
     let mut parts = Parts { meta, engine: None, gateway: None, admin: None };
 
     let started = tokio::select! {
