@@ -266,7 +266,7 @@ impl Backend for Failing {
         self.inner.meta(key)
     }
 
-    fn ends(&self) -> io::Result<Option<(u64, (u64, Vec<u8>))>> {
+    fn ends(&self) -> io::Result<Option<backend::Ends>> {
         self.inner.ends()
     }
 
@@ -291,6 +291,6 @@ async fn after_a_failed_write_nothing_is_taken() {
     assert!(log.save_vote(&Vote::new(3, 1)).await.is_err());
     assert!(log.blocking_append([entry(2, 1)]).await.is_err());
     assert!(log.truncate(log_id(1, 0)).await.is_err());
-    assert_eq!(backend.inner.ends().unwrap().unwrap().1.0, 0);
+    assert_eq!(backend.inner.ends().unwrap().unwrap().last, 0);
     assert_eq!(backend.inner.meta(MetaKey::Vote).unwrap(), None);
 }

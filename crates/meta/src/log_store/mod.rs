@@ -99,10 +99,10 @@ impl LogStore {
         let committed: Option<LogId> = load_meta(&*backend, MetaKey::Committed)?;
         let vote = load_meta(&*backend, MetaKey::Vote)?.map(|vote| resign(&*backend, voter, vote)).transpose()?;
         let mut last = purged;
-        if let Some((first, (index, bytes))) = backend.ends()? {
-            let entry: Entry = decode(&bytes)?;
-            if entry.log_id.index != index || first != purged.next_index() {
-                let expected = purged.next_index();
+        if let Some(ends) = backend.ends()? {
+            let entry: Entry = decode(&ends.last_bytes)?;
+            if entry.log_id.index != ends.last || ends.first != purged.next_index() {
+                let (first, expected) = (ends.first, purged.next_index());
                 return Err(damaged(format!("the log begins at {first} instead of {expected}, or its end is damaged")));
             }
             last = Some(entry.log_id);
