@@ -141,3 +141,53 @@ fn header_of(place: UnitPlace, length: u32) -> [u8; HEADER_BYTES] {
     header[8 + SegmentId::BYTES..CHECKSUM_AT].copy_from_slice(&length.to_be_bytes());
     header
 }
+
+#[cfg(test)]
+mod tests {
+    use cairn_proto::{GroupId, Sequence, WriterId};
+
+    use super::*;
+
+    fn place(slot: u8, stripe: u32) -> UnitPlace {
+        let segment = SegmentId { group: GroupId(1), writer: WriterId(2), sequence: Sequence(3) };
+        let profile = ErasureProfile::new(4, 2).unwrap();
+        UnitPlace { key: ShardKey { segment, slot: Slot(slot) }, stripe, profile }
+    }
+
+    fn stored(place: UnitPlace, payload: &'static [u8]) -> Vec<u8> {
+        let mut stored = Vec::new();
+        SealedUnit::seal(place, Bytes::from_static(payload)).unwrap().write_to(&mut stored);
+        stored
+    }
+
+    #[test]
+    fn a_unit_is_read_back_where_it_belongs_and_nowhere_else() {
+        let unit = Bytes::from(stored(place(1, 7), b"bytes"));
+        assert_eq!(SealedUnit::open(place(1, 7), &unit).unwrap(), "bytes");
+        assert_eq!(SealedUnit::inspect(&unit), Ok(place(1, 7)));
+        for other in [place(2, 7), place(1, 8)] {
+            assert_eq!(SealedUnit::open(other, &unit), Err(UnitError::Misplaced));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_seen() {
+        let whole = stored(place(1, 7), b"some bytes of a unit");
+        for at in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[at / 8] ^= 1 << (at % 8);
+            assert!(SealedUnit::inspect(&bytes).is_err(), "bit {at}");
+            assert!(SealedUnit::open(place(1, 7), &bytes.into()).is_err(), "bit {at}");
+        }
+        for cut in 0..whole.len() {
+            assert!(SealedUnit::inspect(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_unit_may_be_as_long_as_the_limit_and_no_longer() {
+        let length = cairn_erasure::UNIT_BYTES_MAX as usize;
+        assert!(SealedUnit::seal(place(0, 0), vec![0; length].into()).is_ok());
+        assert_eq!(SealedUnit::seal(place(0, 0), vec![0; length + 1].into()).err(), Some(UnitError::TooLong));
+    }
+}

@@ -120,6 +120,36 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_failed_write_what_did_not_reach_the_disk_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let [before, good, bad] = [1, 2, 3].map(|number| Sample::new(number, 2 << 20));
+    before.write(&*disk, WriteMode::New).await.unwrap();
+    disk.close().await;
+    let disk = open(folder.path());
+    for sample in [&good, &bad] {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    disk.vitals.health.fail_writes("for the test");
+    disk.close().await;
+    flip_in(&folder.path().join("log-0"), &bad, 1);
+    flip_in(&folder.path().join("log-0"), &before, 1);
+
+    let disk = open(folder.path());
+    assert_eq!(disk.status().state, DiskState::Serving);
+    good.check(&*disk).await;
+    bad.check_absent(&*disk).await;
+    assert!(disk.status().errors > 0);
+    // Of an earlier run, which ended well: for scrubbing to find.
+    assert_eq!(disk.scrub(before.key()).await.unwrap(), [1]);
+    check_balance(&disk.core());
+    disk.close().await;
+    let disk = open(folder.path());
+    assert_eq!(disk.status().errors, 0, "read back once, not at each start");
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_ends_writing_and_the_next_start_rebuilds() {
     let folder = tempfile::tempdir().unwrap();
     let disk = open(folder.path());
