@@ -7,17 +7,8 @@ use cairn_meta::Clock;
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
-    admission::Admission,
-    call::Shared,
-    error::GatewayError,
-    identities::Identities,
-    metrics::Metrics,
-    options::GatewayOptions,
-    router::Router,
-    secret::SecretSealer,
-    server::Server,
-    tasks::Tasks,
-    tls::TlsSource,
+    admission::Admission, call::Shared, error::GatewayError, identities::Identities, metrics::Metrics,
+    options::GatewayOptions, router::Router, secret::SecretSealer, server::Server, tasks::Tasks, tls::TlsSource,
 };
 
 /// S3, served. Dropped without [`Gateway::shutdown`] it goes on in its tasks.

@@ -111,9 +111,7 @@ fn open_identity(row: &IdentityRow, sealer: &dyn SecretSealer) -> Option<Arc<Ide
         return None;
     }
     match sealer.unseal(&row.sealed_secret) {
-        Ok(secret) => {
-            Some(Arc::new(Identity { access_key: row.access_key.clone(), secret, scope: row.scope.clone() }))
-        }
+        Ok(secret) => Some(Arc::new(Identity { access_key: row.access_key.clone(), secret, scope: row.scope.clone() })),
         Err(error) => {
             tracing::error!(access_key = row.access_key, %error, "an access key cannot be used");
             None

@@ -101,7 +101,8 @@ impl Router {
 fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
     const MIB: u64 = 1 << 20;
     let body_bytes = || {
-        let length = call.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length =
+            call.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         length.unwrap_or(u64::MAX)
     };
     match operation {

@@ -91,8 +91,7 @@ async fn the_runners_presigned_round_trip() {
     world.send_presigned(ROOT, ask("HEAD", path), &[]).await.expect(404);
     let body = bytes_of(2_000_000);
     let upload = ask("PUT", path).query("x-id=PutObject").header("x-amz-meta-cachekey", "main").body(body.clone());
-    let unsigned =
-        [("content-type", "application/octet-stream"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    let unsigned = [("content-type", "application/octet-stream"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
     world.send_presigned(ROOT, upload, &unsigned).await.expect(200);
     world.send_presigned(ROOT, ask("HEAD", path), &[]).await.expect(200);
     let read = world.send_presigned(ROOT, ask("GET", path).query("x-id=GetObject"), &[]).await.expect(200);

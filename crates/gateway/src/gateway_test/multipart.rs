@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cairn_s3::{ChecksumAlgorithm, ChecksumHasher};
 
-use super::world::{Reply, ROOT, World, ask, bytes_of};
+use super::world::{ROOT, Reply, World, ask, bytes_of};
 
 const KEY: &str = "/bucket/parts";
 const PART: usize = 5 << 20;

@@ -233,26 +233,16 @@ impl World {
 
     pub(super) fn sign(&self, access_key: &str, ask: &Ask<'_>) -> HeaderMap {
         let headers = ask.header_map();
-        let parts = RequestParts {
-            method: &ask.method,
-            host: &self.host,
-            path: ask.path,
-            query: ask.query,
-            headers: &headers,
-        };
+        let parts =
+            RequestParts { method: &ask.method, host: &self.host, path: ask.path, query: ask.query, headers: &headers };
         signer(access_key).sign(&parts, ask.payload, now()).unwrap().0
     }
 
     /// Signs by query and sends with further headers that are not signed.
     pub(super) async fn send_presigned(&self, access_key: &str, ask: Ask<'_>, unsigned: &[(&str, &str)]) -> Reply {
         let mut headers = ask.header_map();
-        let parts = RequestParts {
-            method: &ask.method,
-            host: &self.host,
-            path: ask.path,
-            query: ask.query,
-            headers: &headers,
-        };
+        let parts =
+            RequestParts { method: &ask.method, host: &self.host, path: ask.path, query: ask.query, headers: &headers };
         let query = signer(access_key).presign(&parts, 3600, now()).unwrap();
         headers.extend(unsigned.iter().map(|(name, value)| {
             (Some(name.parse::<HeaderName>().unwrap()), value.parse::<http::HeaderValue>().unwrap())

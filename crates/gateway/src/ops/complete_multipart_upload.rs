@@ -44,9 +44,9 @@ pub(crate) async fn complete_multipart_upload(mut call: Call) -> Result<Answer, 
     let parts = request.parts.iter().map(|part| chosen(part, &row)).collect();
     let (engine, key, tag) = (call.engine().clone(), call.key().to_owned(), etag.clone());
     let checksum_row = checksum.as_ref().map(stored_checksum::to_row);
-    call.settle(async move {
-        engine.complete_upload(bucket, &key, upload, parts, tag, checksum_row, conditions).await
-    })
+    call.settle(
+        async move { engine.complete_upload(bucket, &key, upload, parts, tag, checksum_row, conditions).await },
+    )
     .await?;
     Ok(answer(&call, etag, checksum, row.attributes.sse))
 }
@@ -92,7 +92,8 @@ async fn part_rows(call: &Call, upload: UploadId, parts: &[CompletedPart]) -> Re
     loop {
         let page = call.engine().parts(upload, after, PARTS_PAGE).await.map_err(answer_for)?;
         // Its extents are not needed, and 10,000 of them are large.
-        let light = page.parts.into_iter().map(|(number, row)| (u32::from(number), PartRow { extents: Vec::new(), ..row }));
+        let light =
+            page.parts.into_iter().map(|(number, row)| (u32::from(number), PartRow { extents: Vec::new(), ..row }));
         stored.extend(light);
         match page.next {
             Some(next) => after = Some(next),

@@ -53,7 +53,10 @@ pub(super) async fn digest(
 ) -> Result<VerifiedBody, S3Error> {
     let again = reopen(call, source).await?;
     if again.row().version != opened.row().version {
-        return Err(S3Error::new(S3ErrorCode::OperationAborted, "the source was overwritten during the copy; try again"));
+        return Err(S3Error::new(
+            S3ErrorCode::OperationAborted,
+            "the source was overwritten during the copy; try again",
+        ));
     }
     let verifier = BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), algorithm);
     let mut digester = Digester::new(verifier);

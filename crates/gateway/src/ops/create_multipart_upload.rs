@@ -15,18 +15,15 @@ pub(crate) async fn create_multipart_upload(call: Call) -> Result<Answer, S3Erro
     if checksums.checksum_type.is_some() && checksums.algorithm.is_none() {
         return Err(S3Error::new(S3ErrorCode::InvalidRequest, "x-amz-checksum-type needs x-amz-checksum-algorithm"));
     }
-    let announced = checksums
-        .algorithm
-        .map(|algorithm| (algorithm, checksums.checksum_type.unwrap_or(algorithm.default_type())));
+    let announced =
+        checksums.algorithm.map(|algorithm| (algorithm, checksums.checksum_type.unwrap_or(algorithm.default_type())));
     let bucket = call.bucket().await?.id;
 
     let sse = attributes.sse;
     let checksum = announced.map(|(algorithm, kind)| stored_checksum::announced_row(algorithm, kind));
-    let (engine, key, initiator) =
-        (call.engine().clone(), call.key().to_owned(), call.identity.access_key.clone());
-    let upload = call
-        .settle(async move { engine.create_upload(bucket, &key, attributes, checksum, &initiator).await })
-        .await?;
+    let (engine, key, initiator) = (call.engine().clone(), call.key().to_owned(), call.identity.access_key.clone());
+    let upload =
+        call.settle(async move { engine.create_upload(bucket, &key, attributes, checksum, &initiator).await }).await?;
 
     let result = InitiateMultipartUploadResult {
         bucket: call.bucket_name().to_owned(),

@@ -34,7 +34,10 @@ fn check_is_protected(payload: &Payload) -> Result<(), S3Error> {
     if checksums.content_md5.is_some() || checksums.value.is_some() || checksums.trailer.is_some() {
         return Ok(());
     }
-    Err(S3Error::new(S3ErrorCode::InvalidRequest, "Missing required header for this request: Content-MD5 or a checksum"))
+    Err(S3Error::new(
+        S3ErrorCode::InvalidRequest,
+        "Missing required header for this request: Content-MD5 or a checksum",
+    ))
 }
 
 fn refused(call: &Call, object: &ObjectToDelete) -> Option<S3Error> {

@@ -5,7 +5,9 @@ use std::ops::Range;
 use cairn_cluster::ObjectReader;
 use cairn_meta::{Body, ObjectRow};
 use cairn_s3::{
-    ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode, checksum::is_checksum_wanted, dates, etag,
+    ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode,
+    checksum::is_checksum_wanted,
+    dates, etag,
     headers::{last_modified, single_header},
     params, range,
 };
@@ -72,7 +74,8 @@ async fn open_body(call: &Call, reader: ObjectReader, slice: &Slice) -> Result<O
     let row = without_bytes(reader.row());
     let stream = reader.body(slice.range.clone());
     let length = slice.range.end - slice.range.start;
-    let body = stream_body(&call.shared.tasks, stream, length, call.shared.options.idle_max).await.map_err(answer_for)?;
+    let body =
+        stream_body(&call.shared.tasks, stream, length, call.shared.options.idle_max).await.map_err(answer_for)?;
     Ok(Opened { body, row })
 }
 
@@ -156,7 +159,8 @@ fn part_slice(row: &ObjectRow, number: u32) -> Result<Slice, S3Error> {
 }
 
 fn no_such_part(number: u32) -> S3Error {
-    S3Error::new(S3ErrorCode::InvalidRange, "the object has no part of this number").with("PartNumberRequested", number.to_string())
+    S3Error::new(S3ErrorCode::InvalidRange, "the object has no part of this number")
+        .with("PartNumberRequested", number.to_string())
 }
 
 fn set_object_headers(headers: &mut HeaderMap, row: &ObjectRow, modified: OffsetDateTime) {

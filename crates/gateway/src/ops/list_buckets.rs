@@ -30,16 +30,15 @@ pub(crate) async fn list_buckets(call: Call) -> Result<Answer, S3Error> {
         rows.truncate(limit);
         encode_token(rows.last().map_or("", |row| &row.name))
     });
-    let buckets = rows
-        .into_iter()
-        .map(|row| BucketEntry { name: row.name, creation_date: moment(row.created_ms) })
-        .collect();
+    let buckets =
+        rows.into_iter().map(|row| BucketEntry { name: row.name, creation_date: moment(row.created_ms) }).collect();
     let result = ListAllMyBucketsResult { owner: owner(), buckets, prefix: params.prefix, continuation_token };
     Ok(respond::xml(result.to_xml()))
 }
 
 async fn own_bucket(call: &Call, bucket: &str, params: &ListBucketsParams) -> Result<Vec<BucketRow>, S3Error> {
-    let is_asked = bucket.starts_with(&params.prefix) && params.continue_after.as_deref().is_none_or(|after| bucket > after);
+    let is_asked =
+        bucket.starts_with(&params.prefix) && params.continue_after.as_deref().is_none_or(|after| bucket > after);
     if !is_asked {
         return Ok(Vec::new());
     }

@@ -20,8 +20,7 @@ pub(crate) async fn put_object(mut call: Call) -> Result<Answer, S3Error> {
     let length = payload.length()?;
     let bucket = call.bucket().await?.id;
 
-    let target =
-        WriteTarget { bucket, key: call.key().to_owned(), kind: WriteKind::Object, length: Some(length) };
+    let target = WriteTarget { bucket, key: call.key().to_owned(), kind: WriteKind::Object, length: Some(length) };
     let mut writer = call.engine().begin_write(target).await.map_err(answer_for)?;
     pour(&mut payload, &mut writer).await?;
     let digests = payload.finish().await?;

@@ -155,12 +155,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("replace")(error)),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&unfinished)
-        .map_err(failed("create"))?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished).map_err(failed("create"))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     fs::rename(&unfinished, path).map_err(failed("rename"))?;
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))
