@@ -1,1 +1,12 @@
-//! To be written.
+//! The fixture of the tests against the real binary: [`Server`] builds `cairn` from this tree, starts it on folders of
+//! its own and can kill it; [`python`] and [`client`] speak to it through clients that are not ours.
+
+mod binary;
+mod clients;
+mod server;
+
+pub mod load;
+
+pub use binary::cairn;
+pub use clients::{client, client_of, python, shell};
+pub use server::{ACCESS_KEY, SECRET_KEY, Server, ServerOptions};

@@ -1,2 +1,55 @@
-//! The binary.
-fn main() {}
+//! The binary `cairn`: flags, configuration, start order and shutdown of the server, and the commands that speak to a
+//! running one. All wiring is here; what is wired knows nothing of it.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod args;
+mod commands;
+mod config;
+mod logging;
+mod output;
+mod secrets;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Before the first use of TLS by anyone: with two providers in a process rustls cannot choose.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        output::error_line("a second TLS provider is in this process");
+        return ExitCode::FAILURE;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return explain(&answer),
+    };
+    let done = match cli.command {
+        Command::Server(args) => server::run(*args),
+        Command::Bucket(args) => commands::bucket::run(args),
+        Command::Key(args) => commands::key::run(args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::RunnerConfig(args) => commands::runner_config::run(args),
+        Command::Healthcheck(args) => commands::healthcheck::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            output::error_line(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help, version, or what was wrong with the flags.
+fn explain(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(output::PIPE_CLOSED),
+        _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2)),
+    }
+}

@@ -53,9 +53,8 @@ impl ClusterMap {
     #[must_use]
     pub fn writable_groups(&self, disks: &Disks) -> Vec<&PgRow> {
         let writable: BTreeMap<DiskId, bool> = self.disks.keys().map(|id| (*id, disks.writable(*id))).collect();
-        let usable = |row: &&PgRow| {
-            !row.retired && row.slots.iter().all(|disk| writable.get(disk).copied().unwrap_or(false))
-        };
+        let usable =
+            |row: &&PgRow| !row.retired && row.slots.iter().all(|disk| writable.get(disk).copied().unwrap_or(false));
         let groups: Vec<&PgRow> = self.pgs.values().filter(usable).collect();
         let best = groups.iter().map(|row| (row.profile.parity, row.profile.data)).max();
         groups.into_iter().filter(|row| Some((row.profile.parity, row.profile.data)) == best).collect()

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 
 use cairn_meta::{MetaHandle, PgRow};
 use cairn_proto::{DiskId, PgId, Slot};
-use cairn_shard_store::ShardStore;
+use cairn_shard_store::{DiskState, FenceReason, ShardStore};
 
 use crate::codecs::Codecs;
-use crate::disks::{DiskOpener, Disks};
+use crate::disks::{DiskEntry, DiskOpener, Disks};
 use crate::error::EngineError;
 use crate::ids::IdSource;
 use crate::map::MapCell;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) reports: HintQueue<ShardReport>,
     /// Segments that will not be committed: the reaper asks about them once the watermark passed them.
     pub(crate) abandoned: HintQueue<Abandoned>,
+    /// Held while groups are planned because a writer found none.
+    pub(crate) planning: tokio::sync::Mutex<()>,
     /// Shards being rebuilt right now, for status; upkeep counts.
     pub(crate) repairing: AtomicU64,
 }
@@ -45,13 +47,23 @@ impl Shared {
         if let Some(group) = self.draw_group(avoid) {
             return Ok(group);
         }
-        upkeep::groups::ensure(self).await?;
+        // Of many writers that find none, one plans.
+        let _planning = self.planning.lock().await;
         if let Some(group) = self.draw_group(avoid) {
             return Ok(group);
         }
-        let up = self.disks.all().iter().filter(|disk| self.disks.writable(disk.id)).count();
+        upkeep::groups::ensure(self).await?;
+        self.draw_group(avoid).ok_or_else(|| self.no_group())
+    }
+
+    fn no_group(&self) -> EngineError {
+        let disks = self.disks.all();
+        let up = disks.iter().filter(|disk| self.disks.writable(disk.id)).count();
+        let is_full = |disk: &&DiskEntry| matches!(disk.status.state, DiskState::ReadOnly(FenceReason::Full { .. }));
+        let full = disks.iter().filter(is_full).count();
         let known = self.map.load().standing_disks().count();
-        Err(EngineError::unavailable(format!("{up} of {known} disks take writes, too few for a placement group")))
+        let why = format!("{up} of {known} disks take writes, {full} are full: too few for a placement group");
+        if full > 0 { EngineError::NoSpace { why } } else { EngineError::unavailable(why) }
     }
 
     fn draw_group(&self, avoid: &[PgId]) -> Option<PgRow> {

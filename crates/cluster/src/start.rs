@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU64;
 
 use cairn_meta::{Command, MetaHandle, Reply};
 use cairn_proto::{AttachNumber, DiskId};
-use cairn_shard_store::ShardStore;
+use cairn_shard_store::{DiskState, ShardStore};
 
 use crate::codecs::Codecs;
 use crate::disks::{DiskOpener, Disks, FolderProblem, FolderState};
@@ -49,6 +49,7 @@ pub(crate) async fn start(
         codecs: Codecs::new(),
         reports: HintQueue::new(),
         abandoned: HintQueue::new(),
+        planning: tokio::sync::Mutex::default(),
         repairing: AtomicU64::new(0),
         options,
         meta,
@@ -189,13 +190,20 @@ async fn attach(
     replaces: Option<DiskId>,
 ) -> Result<(), String> {
     let number = raise_attach(shared, folder, store, was_mount, replaces).await.map_err(|error| error.to_string())?;
-    store.set_attach(number).await.map_err(|error| error.to_string())?;
-    shared.disks.insert(folder.to_owned(), Arc::clone(store));
-    shared.map.refresh(&shared.meta).await.map_err(|error| error.to_string())?;
-    match replaces {
-        Some(old) => tracing::warn!(folder = %folder.display(), disk = %store.id(), %old, "an empty folder takes the place of a disk: its data is rebuilt"),
-        None => tracing::info!(folder = %folder.display(), disk = %store.id(), %number, "disk attached"),
+    if let Err(error) = store.set_attach(number).await {
+        // A disk that takes no writes still serves reads. The commit counts its older number as missing.
+        if !matches!(store.status().state, DiskState::ReadOnly(_)) {
+            return Err(error.to_string());
+        }
+        tracing::error!(%error, folder = %folder.display(), disk = %store.id(), "a disk takes no writes: it is read only");
     }
+    shared.map.refresh(&shared.meta).await.map_err(|error| error.to_string())?;
+    shared.disks.insert(folder.to_owned(), Arc::clone(store));
+    let (folder, disk) = (folder.display(), store.id());
+    if let Some(old) = replaces {
+        tracing::warn!(%folder, %disk, %old, "a new disk takes the place of an old one: its data is rebuilt");
+    }
+    tracing::info!(%folder, %disk, %number, "disk attached");
     Ok(())
 }
 

@@ -83,6 +83,9 @@ pub(crate) struct World {
     pub(crate) opener: Arc<MemoryOpener>,
     pub(crate) options: EngineOptions,
     pub(crate) bucket: BucketId,
+    /// What a test wants to look at once more at its end.
+    pub(crate) last: Mutex<HashMap<String, Bytes>>,
+    ids: Arc<RandomIds>,
     _folder: tempfile::TempDir,
 }
 
@@ -116,16 +119,17 @@ impl World {
             MetaOptions { folder: folder.path().join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
         let meta = MetaHandle::start(meta_options, Arc::new(SystemClock)).await.unwrap();
         let opener = Arc::new(MemoryOpener::default());
-        let engine = start(&options, &meta, &opener).await;
+        let ids = Arc::new(RandomIds::from_seed(5));
+        let engine = start(&options, &meta, &opener, &ids).await;
         engine.create_bucket("bucket").await.unwrap();
         let bucket = engine.bucket("bucket").await.unwrap().id;
-        Self { engine, meta, opener, options, bucket, _folder: folder }
+        Self { engine, meta, opener, options, bucket, last: Mutex::default(), ids, _folder: folder }
     }
 
     /// Stops the engine and starts it again over the same folders.
     pub(crate) async fn restart(&mut self) {
         self.engine.shutdown().await;
-        self.engine = start(&self.options, &self.meta, &self.opener).await;
+        self.engine = start(&self.options, &self.meta, &self.opener, &self.ids).await;
     }
 
     /// The disk of a folder.
@@ -177,8 +181,8 @@ impl World {
     }
 }
 
-pub(crate) async fn start(options: &EngineOptions, meta: &MetaHandle, opener: &Arc<MemoryOpener>) -> Engine {
-    let (opener, ids) = (Arc::clone(opener), Arc::new(RandomIds::from_seed(5)));
+async fn start(options: &EngineOptions, meta: &MetaHandle, opener: &Arc<MemoryOpener>, ids: &Arc<RandomIds>) -> Engine {
+    let (opener, ids) = (Arc::clone(opener), Arc::clone(ids));
     Engine::start(options.clone(), meta.clone(), opener, ids).await.unwrap()
 }
 

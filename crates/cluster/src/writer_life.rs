@@ -5,6 +5,7 @@
 //! process was paused, or cut off), what it was writing fails and a new writer is opened.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cairn_meta::{Command, MetaError, MetaHandle, Origin, Refusal, Reply};
@@ -43,6 +44,8 @@ pub(crate) struct WriterLife {
     life: Mutex<Life>,
     opening: tokio::sync::Mutex<()>,
     released: Notify,
+    /// Said goodbye: no other writer is opened.
+    gone: AtomicBool,
 }
 
 impl WriterLife {
@@ -50,7 +53,8 @@ impl WriterLife {
     pub(crate) async fn open(meta: MetaHandle, node: NodeId) -> Result<Self, EngineError> {
         let writer = open_writer(&meta, node).await?;
         let life = Mutex::new(Life::new(writer));
-        Ok(Self { meta, node, life, opening: tokio::sync::Mutex::new(()), released: Notify::new() })
+        let (opening, released, gone) = (tokio::sync::Mutex::default(), Notify::new(), AtomicBool::new(false));
+        Ok(Self { meta, node, life, opening, released, gone })
     }
 
     /// The writer's id now.
@@ -100,6 +104,9 @@ impl WriterLife {
     /// Commits a command that brings in segments of `writer`. A command is never moved to another writer: where it is
     /// closed, a new one is opened for what comes after, and this command stays refused.
     pub(crate) async fn commit_as(&self, writer: WriterId, command: Command) -> Result<Reply, MetaError> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(MetaError::Shutdown);
+        }
         let Some(running) = self.begin_command(writer) else {
             return Err(MetaError::Refused(Refusal::WriterClosed));
         };
@@ -115,7 +122,7 @@ impl WriterLife {
     /// Opens a new writer in place of a closed one; of many that ask, one does it.
     async fn reopen(&self, closed: WriterId) -> Result<(), MetaError> {
         let _opening = self.opening.lock().await;
-        if self.id() != closed {
+        if self.id() != closed || self.gone.load(Ordering::SeqCst) {
             return Ok(());
         }
         let writer = open_writer(&self.meta, self.node).await?;
@@ -127,6 +134,8 @@ impl WriterLife {
 
     /// Says goodbye: what was not committed is dead at once.
     pub(crate) async fn close(&self) -> Result<(), MetaError> {
+        self.gone.store(true, Ordering::SeqCst);
+        let _opening = self.opening.lock().await;
         self.meta.propose(Command::CloseWriter { writer: self.id() }).await.map(|_| ())
     }
 

@@ -206,8 +206,11 @@ pub enum Command {
         /// Versions that a long read holds by name.
         held: Vec<VersionId>,
     },
-    /// Removes garbage rows that are free and whose dead segments were deleted from the disks. An upload's row is
-    /// taken apart: its part rows become rows of their own first, [`crate::BATCH_ROWS_MAX`] at a time.
+    /// Removes garbage rows that are free and whose dead segments were deleted from the disks; at most
+    /// [`crate::BATCH_ROWS_MAX`] in one command. Rows that are gone are no error, one that is not free refuses the
+    /// command. An upload's row is taken apart: its part rows become free rows of their own first,
+    /// [`crate::BATCH_ROWS_MAX`] at a time, under keys of this command. Answers [`Reply::Marked`]: with `next` set some
+    /// rows are left, for the next command.
     RemoveGarbage {
         /// The rows' keys as a read gave them.
         rows: Vec<GarbageKey>,
@@ -308,7 +311,7 @@ pub enum Command {
         /// Its bytes.
         segments: Vec<NewSegment>,
     },
-    /// Makes or replaces a part that refers to bytes of an object.
+    /// Makes or replaces a part that refers to bytes of an object. Inline ones are refused: a part's are written anew.
     CopyPart {
         /// The bucket.
         bucket: BucketId,
@@ -399,7 +402,7 @@ pub enum Reply {
     Attached(AttachNumber),
     /// Groups were made.
     Pgs(Vec<PgId>),
-    /// A bucket was made, or was there.
+    /// A bucket was made.
     Bucket(BucketId),
     /// A version was made.
     Version {

@@ -114,12 +114,12 @@ impl MetaHandle {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub async fn start_group(options: Vec<MetaOptions>, clock: Arc<dyn Clock>) -> Result<Vec<Self>, MetaError> {
+    pub async fn start_group(options: Vec<MetaOptions>, clock: &Arc<dyn Clock>) -> Result<Vec<Self>, MetaError> {
         let network = Network::default();
         let voters: Vec<u64> = options.iter().map(|options| options.voter).collect();
         let mut handles = Vec::with_capacity(voters.len());
         for options in options {
-            handles.push(Self::open(member_options(options, None), Arc::clone(&clock), network.clone()).await?);
+            handles.push(Self::open(member_options(options, None), Arc::clone(clock), network.clone()).await?);
         }
         let Some(first) = handles.first() else {
             return Err(MetaError::Invalid { what: "a group has at least one voter".to_owned() });
@@ -184,7 +184,12 @@ impl MetaHandle {
                     unknown = true;
                     String::new()
                 }
-                Err(Failure::NotDone(why)) => why,
+                Err(Failure::NotDone(why)) => {
+                    if !unknown {
+                        self.member().check_running()?;
+                    }
+                    why
+                }
                 Err(Failure::Busy) if !unknown => return Err(MetaError::unavailable("too many commands wait")),
                 Err(Failure::Busy) => String::new(),
                 Err(Failure::Final(_)) if unknown => return Err(MetaError::Unknown),

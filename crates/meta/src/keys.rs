@@ -426,6 +426,7 @@ pub(crate) fn read_result(row: &[u8]) -> Result<CommandNumber, RowsError> {
     Ok(number)
 }
 
+#[cfg(test)]
 pub(crate) fn results(writer: WriterId) -> KeyRange {
     KeyRange::of_prefix(Key::new(RESULT).number(writer.0).0)
 }

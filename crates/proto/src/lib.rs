@@ -2,6 +2,7 @@
 //!
 //! No logic lives here; every crate above may use it.
 
+pub mod admin;
 mod ids;
 mod record;
 

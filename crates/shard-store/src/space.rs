@@ -33,9 +33,11 @@ impl Space {
     }
 }
 
+type AskSpace = dyn Fn(&Path) -> io::Result<Space> + Send + Sync;
+
 /// Where a disk learns how much space its file system has.
 #[derive(Clone)]
-pub struct SpaceSource(Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>);
+pub struct SpaceSource(Arc<AskSpace>);
 
 impl SpaceSource {
     /// Any source: tests inject a full disk.

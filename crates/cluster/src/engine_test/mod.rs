@@ -3,6 +3,8 @@
 mod copies;
 mod lives;
 mod reads;
+mod rocks;
 mod starts;
+mod storm;
 mod uploads;
 mod writes;

@@ -71,7 +71,8 @@ async fn ranges_are_exact() {
     for from in &borders {
         for to in &borders {
             let found = world.get_range("key", *from..*to).await.unwrap();
-            let (from, to) = (usize::try_from(*from).unwrap(), usize::try_from(*to).unwrap().max(usize::try_from(*from).unwrap()));
+            let (from, to) =
+                (usize::try_from(*from).unwrap(), usize::try_from(*to).unwrap().max(usize::try_from(*from).unwrap()));
             assert!(found == bytes.slice(from.min(bytes.len())..to.min(bytes.len())), "{from}..{to}");
         }
     }

@@ -106,3 +106,29 @@ async fn with_two_disks_away_it_starts_and_writes_and_with_three_it_starts_and_s
     assert!(!world.engine.status().await.unwrap().writable);
     assert_eq!(taken.len(), 4);
 }
+
+#[tokio::test]
+async fn a_disk_that_takes_no_writes_at_the_start_serves_reads() {
+    let mut world = World::new(6).await;
+    let bytes = bytes_of(LENGTH, 65);
+    world.put("key", &bytes).await.unwrap();
+    for number in [1, 3] {
+        world.disk(number).faults().fail_writes(true);
+    }
+    world.restart().await;
+    assert_eq!(world.engine.shared().disks.all().len(), 6);
+    for number in [0, 2] {
+        world.disk(number).faults().gone(true);
+    }
+    assert!(world.get("key").await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn after_shutdown_nothing_is_written() {
+    let world = World::new(6).await;
+    world.engine.shutdown().await;
+    let refused = world.put("key", &bytes_of(10, 66)).await;
+    assert!(matches!(refused, Err(EngineError::Shutdown)), "{refused:?}");
+    assert!(world.put("key", &bytes_of(LENGTH, 66)).await.is_err());
+    assert!(world.meta.local().writers().unwrap().iter().all(|row| row.closed));
+}

@@ -45,7 +45,10 @@ async fn parts_in_any_order_make_the_object() {
     put_part(&world, upload, 2, &large).await.unwrap();
     put_part(&world, upload, 5, &last).await.unwrap();
     assert_eq!(world.engine.parts(upload, None, 10).await.unwrap().parts.len(), 3);
-    assert!(matches!(complete(&world, upload, vec![chosen(5), chosen(9)]).await, Err(EngineError::PartTooSmall { .. })));
+    assert!(matches!(
+        complete(&world, upload, vec![chosen(5), chosen(9)]).await,
+        Err(EngineError::PartTooSmall { .. })
+    ));
     assert!(matches!(complete(&world, upload, vec![chosen(9), chosen(2)]).await, Err(EngineError::InvalidPartOrder)));
     assert!(matches!(complete(&world, upload, vec![chosen(7)]).await, Err(EngineError::InvalidPart { number: 7 })));
     let first = complete(&world, upload, vec![chosen(2), chosen(9)]).await.unwrap();
@@ -54,10 +57,11 @@ async fn parts_in_any_order_make_the_object() {
     assert!(world.get("key").await.unwrap() == [large.clone(), last.clone()].concat());
     let row = world.open("key").await.unwrap().row().clone();
     let split = u64::try_from(large.len()).unwrap();
-    let expected =
-        vec![PartRange { number: 2, range: 0..split }, PartRange { number: 9, range: split..split + 77 }];
+    let expected = vec![PartRange { number: 2, range: 0..split }, PartRange { number: 9, range: split..split + 77 }];
     assert_eq!(world.engine.part_ranges(&row), expected);
-    assert!(world.get_range("key", split - 2..split + 2).await.unwrap() == [&large[large.len() - 2..], &last[..2]].concat());
+    assert!(
+        world.get_range("key", split - 2..split + 2).await.unwrap() == [&large[large.len() - 2..], &last[..2]].concat()
+    );
 }
 
 #[tokio::test]

@@ -44,7 +44,9 @@ async fn every_length_around_the_borders_reads_back() {
 
 #[tokio::test]
 async fn every_number_of_disks_gets_its_profile() {
-    for (disks, slots, profile) in [(1, 1, (1, 0)), (2, 2, (1, 1)), (3, 3, (2, 1)), (4, 4, (2, 2)), (5, 5, (3, 2)), (8, 6, (4, 2))] {
+    for (disks, slots, profile) in
+        [(1, 1, (1, 0)), (2, 2, (1, 1)), (3, 3, (2, 1)), (4, 4, (2, 2)), (5, 5, (3, 2)), (8, 6, (4, 2))]
+    {
         let world = World::new(disks).await;
         let bytes = bytes_of(STRIPE + 77, 2);
         world.put("key", &bytes).await.unwrap();
@@ -74,7 +76,13 @@ async fn a_body_of_another_length_is_refused_and_leaves_nothing() {
 }
 
 /// Writes with `count` disks going wrong after so many bytes.
-async fn write_with_faults(world: &World, fault: Fault, count: usize, after: usize, bytes: &Bytes) -> Result<(), EngineError> {
+async fn write_with_faults(
+    world: &World,
+    fault: Fault,
+    count: usize,
+    after: usize,
+    bytes: &Bytes,
+) -> Result<(), EngineError> {
     let mut writer = world.engine.begin_write(world.target("key", Some(u64::try_from(bytes.len()).unwrap()))).await?;
     writer.write(bytes.slice(..after)).await?;
     for number in 0..count {
@@ -94,7 +102,9 @@ async fn two_of_six_disks_may_fail_at_any_moment() {
     for (name, fault) in FAULTS {
         for after in [0, 1, STRIPE, 2 * STRIPE + 5, SEGMENT - 1, SEGMENT, bytes.len() - 1] {
             let world = World::new(6).await;
-            write_with_faults(&world, fault, 2, after, &bytes).await.unwrap_or_else(|error| panic!("{name} after {after}: {error}"));
+            write_with_faults(&world, fault, 2, after, &bytes)
+                .await
+                .unwrap_or_else(|error| panic!("{name} after {after}: {error}"));
             assert!(world.get("key").await.unwrap() == bytes, "{name} after {after}");
             assert_eq!(world.engine.shared().writer.running(), 0);
         }

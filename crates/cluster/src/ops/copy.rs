@@ -32,7 +32,7 @@ impl Engine {
                 preconditions: to.preconditions.clone(),
             };
             if let Some(reply) = self.commit_copy(command).await? {
-                return version_of(reply);
+                return version_of(&reply);
             }
         }
         let stored = self.write_anew(source, range, to.bucket, &to.key, WriteKind::Object).await?;
@@ -65,7 +65,7 @@ impl Engine {
                 checksum: part.checksum.clone(),
             };
             if let Some(reply) = self.commit_copy(command).await? {
-                return version_of(reply);
+                return version_of(&reply);
             }
         }
         let stored = self.write_anew(source, range, part.bucket, &part.key, WriteKind::Part).await?;

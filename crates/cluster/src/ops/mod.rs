@@ -58,8 +58,8 @@ pub struct Committed {
 }
 
 /// The version that a reply names.
-pub(crate) fn version_of(reply: Reply) -> Result<Committed, EngineError> {
-    match reply {
+pub(crate) fn version_of(reply: &Reply) -> Result<Committed, EngineError> {
+    match *reply {
         Reply::Version { version, modified_ms } => Ok(Committed { version, modified_ms }),
         _ => Err(unexpected_reply()),
     }

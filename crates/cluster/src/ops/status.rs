@@ -82,9 +82,8 @@ impl Engine {
         let shared = self.shared();
         let view = shared.meta.local();
         let index = view.index();
-        let totals = tokio::task::spawn_blocking(move || {
-            Ok::<_, MetaError>((view.missing_count()?, view.garbage_totals()?))
-        });
+        let totals =
+            tokio::task::spawn_blocking(move || Ok::<_, MetaError>((view.missing_count()?, view.garbage_totals()?)));
         let (missing_shards, garbage) = totals.await.map_err(|_| EngineError::Shutdown)??;
         let groups = self.group_reports();
         Ok(EngineStatus {

@@ -59,7 +59,7 @@ impl Engine {
     ) -> Result<Committed, EngineError> {
         let command =
             Command::CompleteUpload { bucket, key: key.to_owned(), upload, parts, etag, checksum, preconditions };
-        version_of(self.shared().writer.commit(command).await?)
+        version_of(&self.shared().writer.commit(command).await?)
     }
 
     /// Ends an upload; its parts are given up.

@@ -141,15 +141,19 @@ impl Feed {
     /// The extents of a window. The pin keeps the rows they are read from.
     async fn extents(&self, window: Range<u64>) -> Result<Vec<Extent>, EngineError> {
         let (view, row) = (self.shared.meta.local(), Arc::clone(&self.row));
+        if matches!(row.body, Body::Extents(_)) {
+            return Ok(view.extents(&row.body, window)?);
+        }
         let resolve = tokio::task::spawn_blocking(move || view.extents(&row.body, window));
         Ok(resolve.await.map_err(|_| EngineError::Shutdown)??)
     }
 
     async fn send_extent(&self, extent: &Extent) -> Result<(), EngineError> {
-        let row = self.shared.meta.local().segment(extent.pg, extent.segment)?.ok_or_else(|| EngineError::Corrupt {
-            segment: extent.segment,
-            detail: "its row is gone".to_owned(),
-        })?;
+        let row =
+            self.shared.meta.local().segment(extent.pg, extent.segment)?.ok_or_else(|| EngineError::Corrupt {
+                segment: extent.segment,
+                detail: "its row is gone".to_owned(),
+            })?;
         let source = SegmentSource::of_row(&self.shared, extent.pg, extent.segment, &row)?;
         let reader = SegmentReader::new(Arc::clone(&self.shared), source);
         let range = extent.offset..extent.offset + extent.bytes;

@@ -25,7 +25,11 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Pins first, then reads the row.
-    async fn take(shared: &Arc<Shared>, bucket: BucketId, key: &str) -> Result<(Self, ObjectRow, MetaView), EngineError> {
+    async fn take(
+        shared: &Arc<Shared>,
+        bucket: BucketId,
+        key: &str,
+    ) -> Result<(Self, ObjectRow, MetaView), EngineError> {
         let writer = shared.writer.id();
         let pin = shared.pins.pin(|| shared.meta.applied());
         let view = shared.meta.read().await?;
@@ -96,7 +100,8 @@ impl ObjectReader {
 
     /// The same without giving the reader up: both hold the version.
     pub(crate) fn stream(&self, range: Range<u64>) -> ObjectBody {
-        let range = range.start.min(self.row.bytes)..range.end.min(self.row.bytes);
+        let start = range.start.min(self.row.bytes);
+        let range = start..range.end.clamp(start, self.row.bytes);
         ObjectBody::start(Arc::clone(&self.shared), Arc::clone(&self.hold), Arc::clone(&self.row), range)
     }
 }

@@ -1,7 +1,8 @@
 //! One segment being read: which disk holds which slot, and stripes out of any `k` good units.
 //!
 //! The data units asked for are read first. Where one is bad, missing or late, others are read in its place, as many
-//! as are needed to decode; a slot that failed once is not asked again for the rest of the segment.
+//! as are needed to decode. A slot that failed once is asked last for the rest of the segment: its other units may be
+//! good.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -35,12 +36,7 @@ pub(crate) struct SegmentSource {
 
 impl SegmentSource {
     /// By the segment's row and the map.
-    pub(crate) fn of_row(
-        shared: &Shared,
-        pg: PgId,
-        segment: SegmentId,
-        row: &SegmentRow,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn of_row(shared: &Shared, pg: PgId, segment: SegmentId, row: &SegmentRow) -> Result<Self, EngineError> {
         let layout = StripeLayout::new(profile_of(row.profile)?, row.bytes)?;
         let map = shared.map.load();
         let disks = slots(&layout).map(|slot| map.disk_of(pg, slot)).collect();
@@ -60,7 +56,7 @@ pub(crate) struct SegmentReader {
     shared: Arc<Shared>,
     source: SegmentSource,
     codec: Codec,
-    /// Slots that failed: not asked again.
+    /// Slots that failed: asked last.
     failed: Mutex<Vec<bool>>,
 }
 
@@ -88,13 +84,10 @@ impl SegmentReader {
     }
 
     /// The pieces of a range of the segment, in order, that lie in `stripes`.
-    pub(crate) async fn read_range(
-        &self,
-        range: &Range<u64>,
-        stripes: Range<u32>,
-    ) -> Result<Vec<Bytes>, EngineError> {
-        let wanted: Vec<bool> =
-            (0..self.data()).map(|slot| stripes.clone().any(|stripe| self.cut(stripe, slot, range).is_some())).collect();
+    pub(crate) async fn read_range(&self, range: &Range<u64>, stripes: Range<u32>) -> Result<Vec<Bytes>, EngineError> {
+        let wanted: Vec<bool> = (0..self.data())
+            .map(|slot| stripes.clone().any(|stripe| self.cut(stripe, slot, range).is_some()))
+            .collect();
         let units = self.read_units(stripes.clone(), &wanted).await?;
         let mut pieces = Vec::new();
         for (stripe, units) in stripes.zip(units) {
@@ -185,8 +178,7 @@ impl SegmentReader {
         key: ShardKey,
         stripes: Range<u32>,
     ) -> Result<Vec<Option<Bytes>>, ShardStoreError> {
-        let store: Arc<dyn ShardStore> =
-            self.shared.disks.get(disk).ok_or(ShardStoreError::NotFound { key })?;
+        let store: Arc<dyn ShardStore> = self.shared.disks.get(disk).ok_or(ShardStoreError::NotFound { key })?;
         store.read_units(key, stripes).await
     }
 
@@ -203,17 +195,17 @@ impl SegmentReader {
         self.source.disks[slot].is_some_and(|disk| self.shared.disks.up(disk))
     }
 
-    /// Whether a slot is best asked first: not recorded as missing, and its disk is up and not slow.
+    /// Whether a slot is best asked first: it did not fail, is not recorded as missing, and its disk is up and not slow.
     fn is_likely(&self, slot: usize) -> bool {
+        let failed = self.failed.lock().expect("no holder of this lock panics")[slot];
         let missing = self.source.missing.iter().any(|known| usize::from(known.0) == slot);
-        !missing && self.source.disks[slot].is_some_and(|disk| self.shared.disks.prompt(disk))
+        !failed && !missing && self.source.disks[slot].is_some_and(|disk| self.shared.disks.prompt(disk))
     }
 
-    /// Slots in the order they are best asked: data before parity, the unlikely ones last, those that failed never.
+    /// Slots in the order they are best asked: data before parity, the unlikely ones last.
     fn order(&self) -> Vec<usize> {
-        let failed = self.failed.lock().expect("no holder of this lock panics").clone();
-        let usable: Vec<usize> = (0..failed.len()).filter(|slot| !failed[*slot]).collect();
-        let (first, last): (Vec<usize>, Vec<usize>) = usable.into_iter().partition(|slot| self.is_likely(*slot));
+        let (first, last): (Vec<usize>, Vec<usize>) =
+            (0..self.source.disks.len()).partition(|slot| self.is_likely(*slot));
         first.into_iter().chain(last).collect()
     }
 }
@@ -354,7 +346,9 @@ impl<'a> Gathering<'a> {
         let (segment, needed) = (self.reader.source.segment, self.reader.data());
         let up = (0..self.asks.len()).filter(|slot| self.reader.is_up(*slot)).count();
         if up < needed {
-            return EngineError::unavailable(format!("segment {segment}: {up} of its disks are up, {needed} are needed"));
+            return EngineError::unavailable(format!(
+                "segment {segment}: {up} of its disks are up, {needed} are needed"
+            ));
         }
         let good = self.units.iter().map(|units| self.good(units)).min().unwrap_or(0);
         let detail = format!("{good} good units of a stripe where {needed} are needed, the others are bad or missing");

@@ -31,7 +31,7 @@ pub(crate) async fn commit_object(stored: StoredBytes, object: ObjectCommit) -> 
         preconditions: object.preconditions.clone(),
     };
     match stored.body {
-        StoredBody::Inline(bytes) => version_of(shared.writer.commit(put(NewBody::Inline(bytes))).await?),
+        StoredBody::Inline(bytes) => version_of(&shared.writer.commit(put(NewBody::Inline(bytes))).await?),
         StoredBody::Segments(segments) if segments.len() > shared.options.extents_max => {
             commit_large(&shared, segments, object).await
         }
@@ -84,7 +84,7 @@ impl SegmentCommit<'_> {
             match self.shared.writer.commit_as(self.writer(&segments), command(news)).await {
                 Ok(reply) => {
                     mark_committed(&mut segments);
-                    return version_of(reply);
+                    return version_of(&reply);
                 }
                 Err(MetaError::Refused(Refusal::TooFewShards { segment, .. })) if lifts < LIFTS_MAX => {
                     lifts += 1;
@@ -177,5 +177,5 @@ async fn put_and_complete(
         checksum: object.checksum.clone(),
         preconditions: object.preconditions.clone(),
     };
-    version_of(shared.writer.commit(complete).await?)
+    version_of(&shared.writer.commit(complete).await?)
 }

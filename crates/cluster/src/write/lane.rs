@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_proto::{AttachNumber, DiskId, Slot};
+use cairn_proto::{AttachNumber, DiskId};
 use cairn_shard_store::{
     Finished, SealedUnit, ShardHeader, ShardStore, ShardStoreError, ShardWriter, SpaceUse, WriteMode,
 };
@@ -24,7 +24,6 @@ pub(super) struct LaneFailed;
 
 /// A slot being written. Dropped, the shard never existed.
 pub(super) struct Lane {
-    pub(super) slot: Slot,
     pub(super) disk: DiskId,
     steps: mpsc::Sender<Step>,
     task: Option<JoinHandle<Result<Finished, ShardStoreError>>>,
@@ -33,10 +32,10 @@ pub(super) struct Lane {
 impl Lane {
     /// Begins the shard and starts the task.
     pub(super) async fn begin(store: Arc<dyn ShardStore>, header: ShardHeader) -> Result<Self, ShardStoreError> {
-        let (slot, disk) = (header.key.slot, store.id());
+        let disk = store.id();
         let writer = store.begin(header, WriteMode::New, SpaceUse::Client).await?;
         let (steps, waiting) = mpsc::channel(WAITING_MAX);
-        Ok(Self { slot, disk, steps, task: Some(tokio::spawn(drive(writer, waiting))) })
+        Ok(Self { disk, steps, task: Some(tokio::spawn(drive(writer, waiting))) })
     }
 
     /// Hands over a unit if there is room: gives it back where there is none.

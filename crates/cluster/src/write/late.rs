@@ -43,7 +43,11 @@ impl LateRule {
 
 /// Waits for one answer per slot, for stragglers no longer than the rule says; `good` slots have answered already.
 /// What has no entry in the result was late: its future was dropped.
-pub(super) async fn gather<T, E, F>(waits: Vec<(usize, F)>, mut good: usize, rule: LateRule) -> Vec<(usize, Result<T, E>)>
+pub(super) async fn gather<T, E, F>(
+    waits: Vec<(usize, F)>,
+    mut good: usize,
+    rule: LateRule,
+) -> Vec<(usize, Result<T, E>)>
 where
     F: Future<Output = Result<T, E>>,
 {

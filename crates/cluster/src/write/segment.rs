@@ -64,11 +64,7 @@ pub(super) struct SegmentWriter {
 impl SegmentWriter {
     /// Begins a segment in a writable group that is not in `avoid`. As nothing is coded yet, a group that cannot
     /// begin whole is left for another one; only the last one tried may have slots missing.
-    pub(super) async fn begin(
-        shared: &Arc<Shared>,
-        place: &SegmentPlace,
-        avoid: &[PgId],
-    ) -> Result<Self, EngineError> {
+    pub(super) async fn begin(shared: &Arc<Shared>, place: &SegmentPlace, avoid: &[PgId]) -> Result<Self, EngineError> {
         let mut avoid = avoid.to_vec();
         let mut last = None;
         for _ in 0..GROUPS_TRIED_MAX {

@@ -59,3 +59,50 @@ pub(super) fn remove(context: &mut Context<'_, '_>, access_key: &str) -> Applied
     context.rows.delete(key);
     Ok(Reply::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{World, refusal};
+    use super::*;
+    use crate::command::Command;
+
+    fn identity(access_key: &str, scope: Scope) -> IdentityRow {
+        IdentityRow {
+            access_key: access_key.to_owned(),
+            sealed_secret: bytes::Bytes::new(),
+            scope,
+            enabled: true,
+            created_ms: 0,
+            description: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_root_key_stays() {
+        let mut world = World::default();
+        let put = |access_key: &str, scope: Scope, must_be_new| Command::PutIdentity {
+            identity: identity(access_key, scope),
+            must_be_new,
+        };
+        let narrow = || Scope::Bucket { bucket: "b".to_owned(), prefix: String::new(), write: true };
+        let enable =
+            |access_key: &str, enabled| Command::SetIdentityEnabled { access_key: access_key.to_owned(), enabled };
+        let remove = |access_key: &str| Command::RemoveIdentity { access_key: access_key.to_owned() };
+        world.done(put("root", Scope::Root, true));
+        assert_eq!(refusal(world.run(put("root", Scope::Root, true))), Refusal::IdentityExists);
+        for command in [enable("root", false), remove("root"), put("root", narrow(), false)] {
+            assert_eq!(refusal(world.run(command)), Refusal::LastRoot);
+        }
+        world.done(put("second", Scope::Root, true));
+        world.done(enable("root", false));
+        world.done(enable("root", false));
+        assert_eq!(refusal(world.run(remove("second"))), Refusal::LastRoot);
+        world.done(remove("root"));
+        world.done(put("app", narrow(), true));
+        world.done(enable("app", false));
+        assert_eq!(refusal(world.run(enable("root", true))), Refusal::NoSuchIdentity);
+        let listed = world.query().identities(None, 9).unwrap();
+        assert_eq!(listed.iter().map(|row| row.access_key.as_str()).collect::<Vec<_>>(), ["app", "second"]);
+        assert_eq!(world.query().identities(Some("app"), 9).unwrap().len(), 1);
+    }
+}

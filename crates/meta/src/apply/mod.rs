@@ -20,11 +20,19 @@ mod uploads;
 mod writers;
 
 #[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod model_test;
 #[cfg(test)]
-mod testing;
+mod objects_test;
+#[cfg(test)]
+mod segments_test;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod uploads_test;
 
 pub use entry::{decode_entry, encode_entry};
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Weak;
 
 /// One change of the log. A list of them is written all at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,6 +68,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// The first and the last entry there is.
     fn ends(&self) -> io::Result<Option<(u64, (u64, Vec<u8>))>>;
+
+    /// Gone once the log is closed.
+    fn open(&self) -> Weak<()>;
 
     /// Whether calls wait for a disk, so that they belong on a thread of their own.
     fn blocks(&self) -> bool;

@@ -19,6 +19,8 @@ pub(crate) struct LogCache {
     /// The newest entries without a hole, each with its encoded length; the last one is the log's last.
     entries: VecDeque<(Entry, usize)>,
     bytes: usize,
+    /// Index of the first entry there is, or of the next one in a log without any.
+    begin: u64,
     pub(crate) last: Option<LogId>,
     pub(crate) purged: Option<LogId>,
     pub(crate) committed: Option<LogId>,
@@ -28,12 +30,25 @@ pub(crate) struct LogCache {
 }
 
 impl LogCache {
+    /// A cache of a log with these ends and no entry decoded yet.
+    pub(crate) fn new(
+        last: Option<LogId>,
+        purged: Option<LogId>,
+        committed: Option<LogId>,
+        vote: Option<Vote>,
+    ) -> Self {
+        Self { begin: purged.next_index(), last, purged, committed, vote, ..Self::default() }
+    }
+
     /// Puts an entry at the end; `written_next` tells which entries may be forgotten here.
     pub(crate) fn append(&mut self, entry: Entry, bytes: usize, written_next: u64) -> io::Result<()> {
         let index = entry.log_id.index;
         if self.last.is_some() && index != self.last.next_index() {
             let why = format!("entry {index} would leave a hole behind {}", self.last.next_index());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        if self.last.is_none() {
+            self.begin = index;
         }
         self.last = Some(entry.log_id);
         self.entries.push_back((entry, bytes));
@@ -71,11 +86,12 @@ impl LogCache {
         }
         self.purged = self.purged.max(Some(upto));
         self.last = self.last.max(self.purged);
+        self.begin = self.begin.max(self.purged.next_index());
     }
 
     /// What there is of a range.
     pub(crate) fn clamp(&self, range: Range<u64>) -> Range<u64> {
-        range.start.max(self.purged.next_index())..range.end.min(self.last.next_index())
+        range.start.max(self.begin)..range.end.min(self.last.next_index())
     }
 
     /// First index that is here; the log's end if none is.

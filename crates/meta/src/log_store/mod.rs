@@ -108,7 +108,7 @@ impl LogStore {
             last = Some(entry.log_id);
         }
         let writer = Writer::start(Arc::clone(&backend))?;
-        let cache = Mutex::new(LogCache { last, purged, committed, vote, ..LogCache::default() });
+        let cache = Mutex::new(LogCache::new(last, purged, committed, vote));
         Ok(Self { shared: Arc::new(Shared { backend, writer, cache, flushed }) })
     }
 
@@ -124,7 +124,7 @@ impl LogStore {
 
     /// What openraft knows of the log, without the store.
     pub(crate) fn gauge(&self) -> LogGauge {
-        LogGauge { shared: Arc::downgrade(&self.shared), backend: Arc::downgrade(&self.shared.backend) }
+        LogGauge { shared: Arc::downgrade(&self.shared), open: self.shared.backend.open() }
     }
 }
 
@@ -132,7 +132,7 @@ impl LogStore {
 #[derive(Clone)]
 pub(crate) struct LogGauge {
     shared: Weak<Shared>,
-    backend: Weak<dyn Backend>,
+    open: Weak<()>,
 }
 
 impl LogGauge {
@@ -150,7 +150,7 @@ impl LogGauge {
 
     /// Whether nobody has the log open any more.
     pub(crate) fn closed(&self) -> bool {
-        self.backend.strong_count() == 0
+        self.open.strong_count() == 0
     }
 }
 
@@ -227,8 +227,11 @@ impl Shared {
         tokio::task::spawn_blocking(move || backend.read(range, bytes_max)).await.map_err(io::Error::other)?
     }
 
-    async fn append(&self, entries: Vec<Entry>, callback: LogFlushed<Types>) -> io::Result<()> {
+    async fn append(&self, mut entries: Vec<Entry>, callback: LogFlushed<Types>) -> io::Result<()> {
         self.writer.check()?;
+        // What was purged is in the rows: it is neither kept again nor a hole.
+        let begin = self.cache().purged.next_index();
+        entries.retain(|entry| entry.log_id.index >= begin);
         let mut ops = Vec::with_capacity(entries.len());
         for entry in &entries {
             ops.push(Op::Put { index: entry.log_id.index, bytes: encode(entry)? });

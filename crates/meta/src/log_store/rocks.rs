@@ -9,6 +9,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, IteratorMode, Options, ReadOptions,
@@ -27,6 +28,8 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 /// A log on disk.
 pub(crate) struct RocksLog {
     db: DB,
+    /// Dropped after the instance is closed: fields are dropped in order.
+    open: Arc<()>,
 }
 
 impl RocksLog {
@@ -49,7 +52,7 @@ impl RocksLog {
         };
         let columns = [ENTRIES, META].map(|name| ColumnFamilyDescriptor::new(name, column()));
         let db = DB::open_cf_descriptors(&options, folder, columns).map_err(io::Error::other)?;
-        Ok(Self { db })
+        Ok(Self { db, open: Arc::new(()) })
     }
 
     fn column(&self, name: &str) -> io::Result<&ColumnFamily> {
@@ -111,6 +114,10 @@ impl Backend for RocksLog {
             }
             _ => Ok(None),
         }
+    }
+
+    fn open(&self) -> Weak<()> {
+        Arc::downgrade(&self.open)
     }
 
     fn blocks(&self) -> bool {

@@ -10,6 +10,9 @@ use crate::row::{DiskRow, GarbageRow, PgRow, WriterRow};
 use crate::rows::{RowsError, StoredInternalUpload, StoredWriter, collect, decode, load_value};
 use crate::view::GarbageTotals;
 
+/// Bucket, key and upload id.
+type UploadName = (BucketId, String, UploadId);
+
 impl Query<'_> {
     fn all<T: DeserializeOwned>(&self, range: &KeyRange) -> Result<Vec<T>, RowsError> {
         collect(self.rows, &range.from, &range.end, usize::MAX, |key, value| Ok(Some(decode(key, value)?.value)))
@@ -139,11 +142,7 @@ impl Query<'_> {
         Ok(found)
     }
 
-    fn internal_uploads_in(
-        &self,
-        range: &KeyRange,
-        limit: usize,
-    ) -> Result<Vec<(WriterId, (BucketId, String, UploadId))>, RowsError> {
+    fn internal_uploads_in(&self, range: &KeyRange, limit: usize) -> Result<Vec<(WriterId, UploadName)>, RowsError> {
         collect(self.rows, &range.from, &range.end, limit, |key, value| {
             let (writer, upload) = keys::read_internal_upload(key)?;
             let place = decode::<StoredInternalUpload>(key, value)?.value;

@@ -5,6 +5,9 @@ use cairn_proto::BucketId;
 use crate::keys::Named;
 use crate::rows::{RowsError, RowsRead};
 
+/// Whether a row (key and value) is wanted.
+pub(super) type Keep<'a> = dyn Fn(&[u8], &[u8]) -> Result<bool, RowsError> + 'a;
+
 /// What is walked.
 pub(super) struct Scope<'a> {
     pub(super) kind: Named,
@@ -56,7 +59,7 @@ impl Scope<'_> {
         &self,
         rows: &dyn RowsRead,
         from: Vec<u8>,
-        keep: &dyn Fn(&[u8], &[u8]) -> Result<bool, RowsError>,
+        keep: &Keep<'_>,
         visit: &mut dyn FnMut(Found<'_>) -> Result<Step, RowsError>,
     ) -> Result<(), RowsError> {
         let range = self.kind.beginning(self.bucket, self.prefix);
@@ -85,7 +88,7 @@ impl Scope<'_> {
         &self,
         row: &[u8],
         value: &[u8],
-        keep: &dyn Fn(&[u8], &[u8]) -> Result<bool, RowsError>,
+        keep: &Keep<'_>,
         visit: &mut dyn FnMut(Found<'_>) -> Result<Step, RowsError>,
     ) -> Result<(bool, Option<Vec<u8>>), RowsError> {
         if !keep(row, value)? {

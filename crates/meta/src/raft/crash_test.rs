@@ -119,7 +119,10 @@ fn run_child(folder: &Path, round: u64, acks: usize, acked: &mut Acked) {
 #[test]
 fn a_killed_voter_loses_nothing_it_acknowledged() {
     let rounds: u64 = std::env::var("CAIRN_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(15);
-    let seed: u64 = std::env::var("CAIRN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed: u64 = std::env::var("CAIRN_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| StdRng::from_os_rng().random());
     println!("CAIRN_SEED={seed} CAIRN_ROUNDS={rounds}");
     let mut random = StdRng::seed_from_u64(seed);
     let temp = tempfile::tempdir().unwrap();

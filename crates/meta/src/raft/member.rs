@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use openraft::error::Fatal;
 use openraft::{Config, EmptyNode, LogIdOptionExt, SnapshotPolicy};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,6 +31,8 @@ const SNAPSHOT_ENTRIES: u64 = 50_000;
 /// Entries a snapshot leaves in the log, for members that are a little behind.
 const LOG_ENTRIES_KEPT: u64 = 2_000;
 const SNAPSHOT_SENT_MS_MAX: u64 = 60_000;
+/// How long the cut of a log waits for the snapshot that stands for it.
+const INSTALL_WAIT_MAX: Duration = Duration::from_secs(120);
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What the group's rules are, as far as Raft has to know.
@@ -62,21 +65,27 @@ impl Group {
     /// The leader, waited for.
     pub(crate) async fn leader(&self, wait: Duration) -> Result<Raft, MetaError> {
         let mut metrics = self.raft.metrics();
-        let known = metrics.wait_for(|metrics| metrics.current_leader.is_some() || metrics.running_state.is_err());
-        let (leader, running) = match timeout(wait, known).await {
-            Ok(Ok(metrics)) => (metrics.current_leader, metrics.running_state.clone()),
-            Ok(Err(_)) => return Err(MetaError::Shutdown),
-            Err(_) => return Err(MetaError::unavailable("the group has no leader")),
+        let found = async {
+            loop {
+                let (leader, running) = {
+                    let metrics = metrics.borrow_and_update();
+                    (metrics.current_leader, metrics.running_state.clone())
+                };
+                running.map_err(|error| fatal(&error))?;
+                match leader {
+                    Some(leader) if leader == self.own => return Ok(self.raft.clone()),
+                    Some(leader) => {
+                        if let Some(raft) = self.network.voter(leader) {
+                            return Ok(raft);
+                        }
+                    }
+                    None => {}
+                }
+                // None yet, or one that has left this process: another is elected soon.
+                metrics.changed().await.map_err(|_| MetaError::Shutdown)?;
+            }
         };
-        running.map_err(|error| fatal(&error))?;
-        match leader {
-            Some(leader) if leader == self.own => Ok(self.raft.clone()),
-            Some(leader) => self
-                .network
-                .voter(leader)
-                .ok_or_else(|| MetaError::unavailable(format!("the leader, voter {leader}, cannot be reached"))),
-            None => Err(MetaError::unavailable("the group has no leader")),
-        }
+        timeout(wait, found).await.unwrap_or_else(|_| Err(MetaError::unavailable("the group has no leader")))
     }
 
     /// Whether a handle is this member's own.
@@ -144,6 +153,11 @@ impl Member {
         Ok(Self { voter, raft, state, log: gauge, space, proposer, reads, network, upkeep, folder })
     }
 
+    /// Fails once Raft has stopped.
+    pub(crate) fn check_running(&self) -> Result<(), MetaError> {
+        self.raft.metrics().borrow().running_state.clone().map_err(|error| fatal(&error))
+    }
+
     /// Whether the member belongs to a group.
     pub(crate) async fn is_formed(&self) -> Result<bool, MetaError> {
         self.raft.is_initialized().await.map_err(|error| fatal(&error))
@@ -171,7 +185,11 @@ impl Member {
         while !self.log.closed() && Instant::now() < deadline {
             sleep(Duration::from_millis(2)).await;
         }
-        self.state.close();
+        let store = self.state.close();
+        while Arc::strong_count(&store) > 1 && Instant::now() < deadline {
+            sleep(Duration::from_millis(2)).await;
+        }
+        drop(store);
         self.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
     }
@@ -247,9 +265,17 @@ impl Stores {
 /// Lets the log see what of the rows is durable.
 pub(crate) fn flushed(state: &Arc<StateShared>) -> Flushed {
     let state = Arc::downgrade(state);
-    Arc::new(move |index| match state.upgrade() {
-        Some(state) => state.flush_upto(index),
-        None => Ok(0),
+    Arc::new(move |index| {
+        let Some(state) = state.upgrade() else { return Ok(0) };
+        // openraft 0.9 cuts a log without waiting for the snapshot that stands for it: a crash in between would
+        // leave a voter with neither. So the cut waits. It runs where blocking is allowed.
+        let mut applied = state.applied();
+        let installed =
+            async { timeout(INSTALL_WAIT_MAX, applied.wait_for(|applied| *applied >= index)).await.is_ok() };
+        if *state.applied().borrow() < index && !Handle::current().block_on(installed) {
+            return Err(io::Error::other(format!("the snapshot up to {index} was not installed in time")));
+        }
+        state.flush_upto(index)
     })
 }
 

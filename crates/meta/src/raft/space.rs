@@ -150,7 +150,7 @@ mod tests {
         let guard = SpaceGuard::new(source.clone()).unwrap();
         let put = Command::CreateBucket { name: "a".to_owned() };
         let delete = Command::DeleteObjects { bucket: BucketId(1), keys: Vec::new() };
-        let mut admitted = |free_bytes| {
+        let admitted = |free_bytes| {
             source.0.store(free_bytes, Ordering::SeqCst);
             guard.look().unwrap();
             (guard.admit(&put).is_ok(), guard.admit(&delete).is_ok())

@@ -9,8 +9,14 @@ use super::{Change, RowsError, RowsRead};
 pub struct Overlay<'a> {
     base: &'a dyn RowsRead,
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// What stood in `changes` before, since the last `begin`.
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    /// Since the last `begin`, oldest first.
+    undo: Vec<Undo>,
+}
+
+/// What stood among the changes before one of them.
+struct Undo {
+    key: Vec<u8>,
+    before: Option<Option<Vec<u8>>>,
 }
 
 impl<'a> Overlay<'a> {
@@ -32,7 +38,7 @@ impl<'a> Overlay<'a> {
 
     fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         let before = self.changes.insert(key.clone(), value);
-        self.undo.push((key, before));
+        self.undo.push(Undo { key, before });
     }
 
     /// Sets a checkpoint: what was changed up to here stays.
@@ -42,7 +48,7 @@ impl<'a> Overlay<'a> {
 
     /// Back to the checkpoint.
     pub fn rollback(&mut self) {
-        while let Some((key, before)) = self.undo.pop() {
+        while let Some(Undo { key, before }) = self.undo.pop() {
             match before {
                 Some(value) => self.changes.insert(key, value),
                 None => self.changes.remove(&key),

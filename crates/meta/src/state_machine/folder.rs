@@ -31,10 +31,6 @@ impl StateFolder {
         Self(folder.to_owned())
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     pub(crate) fn state(&self, number: u64) -> PathBuf {
         self.0.join(format!("{STATE_PREFIX}{number}"))
     }

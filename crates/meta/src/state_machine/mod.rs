@@ -195,10 +195,10 @@ impl StateShared {
         Ok(self.flushed.fetch_max(index, Ordering::SeqCst).max(index))
     }
 
-    /// Lets go of the rows; views keep what they hold.
-    pub(crate) fn close(&self) {
+    /// Lets go of the rows and hands them out, for the caller to close; views keep what they hold.
+    pub(crate) fn close(&self) -> Arc<dyn StateStore> {
         *lock(&self.snapshot) = None;
-        *lock(&self.store) = Arc::new(MemoryState::new(MemoryRows::default()));
+        std::mem::replace(&mut *lock(&self.store), Arc::new(MemoryState::new(MemoryRows::default())))
     }
 
     /// Makes durable at least this index, if it is applied; tells what is durable now. May block.

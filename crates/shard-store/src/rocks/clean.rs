@@ -5,7 +5,7 @@
 //! (`a_dropped_file_that_was_not_forgotten_is_forgotten`) The other order would be worse: a file without a row is
 //! taken for one that was never indexed, and its dead shards would come back.
 
-use std::sync::PoisonError;
+use std::{collections::HashSet, sync::PoisonError};
 
 use bytes::Bytes;
 use cairn_erasure::StripeLayout;
@@ -26,6 +26,8 @@ use crate::{FenceReason, Finished, SealedUnit, ShardStoreError, UnitPlace};
 
 /// Dead files dropped in one call.
 const DROPS_MAX: usize = 64;
+/// Files copied out of in one call.
+const VICTIMS_MAX: usize = 64;
 /// More shards than a file can hold at the border of the lanes.
 const SHARDS_PER_FILE_MAX: usize = 8192;
 
@@ -87,7 +89,7 @@ pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
         let unclean = core.unclean.lock().unwrap_or_else(PoisonError::into_inner);
         let files = core.index.files();
         let files = files.iter().filter(|(file, _)| !unclean.contains(file) && !core.pending.holds(**file));
-        choose(files.map(|(file, row)| (*file, *row)).collect(), core.clean)
+        choose(&files.map(|(file, row)| (*file, *row)).collect::<Vec<_>>(), core.clean)
     };
     if !victims.is_empty() {
         move_out_of(open, &victims)?;
@@ -97,20 +99,20 @@ pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
 }
 
 /// Decides what to copy out of: files under half live, the deadest first; else small files, when there are many.
-fn choose(files: Vec<(FileId, FileRow)>, limits: CleanLimits) -> Vec<FileId> {
+fn choose(files: &[(FileId, FileRow)], limits: CleanLimits) -> Vec<FileId> {
     let count = files.len();
     let living = || files.iter().filter(|(_, row)| row.live > 0);
     let mut mostly_dead: Vec<_> = living().filter(|(_, row)| row.live < row.bytes / 2).collect();
     mostly_dead.sort_by_key(|(_, row)| row.live.saturating_mul(1000) / row.bytes.max(1));
     if !mostly_dead.is_empty() {
-        return mostly_dead.into_iter().map(|(file, _)| *file).collect();
+        return mostly_dead.into_iter().take(VICTIMS_MAX).map(|(file, _)| *file).collect();
     }
     if count <= limits.merge_over_files {
         return Vec::new();
     }
     let mut budget = limits.copy_bytes_max;
     let small = living().filter(|(_, row)| row.bytes < limits.small_file_bytes);
-    let fitting = small.take_while(|(_, row)| {
+    let fitting = small.take(VICTIMS_MAX).take_while(|(_, row)| {
         let fits = row.live <= budget;
         budget = budget.saturating_sub(row.live);
         fits
@@ -122,23 +124,27 @@ fn choose(files: Vec<(FileId, FileRow)>, limits: CleanLimits) -> Vec<FileId> {
 fn move_out_of(open: &Open, victims: &[FileId]) -> Result<(), ShardStoreError> {
     let core = &open.core;
     let mut copied = 0;
-    let mut answers = Vec::new();
+    let (mut moved, mut answers) = (HashSet::new(), Vec::new());
     'files: for file in victims {
-        for key in core.from_index(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
+        for key in core.note(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
+            // A shard is moved once a round, out of all victims: a second move would name a header that is replaced.
+            if !moved.insert(key) {
+                continue;
+            }
             let Some(row) = core.row(key)? else { continue };
-            let here = row.weights().iter().filter(|(at, _)| at == file).map(|(_, bytes)| bytes).sum::<u64>();
+            let here = row.weights().iter().filter(|(at, _)| victims.contains(at)).map(|(_, bytes)| bytes).sum::<u64>();
             if copied > 0 && copied + here > core.clean.copy_bytes_max {
                 break 'files;
             }
-            match move_shard(open, *file, &row)? {
-                Some(answer) => answers.push(answer),
-                None => {
-                    // Its shard is bad; repair replaces it, and then the file can go.
-                    core.unclean.lock().unwrap_or_else(PoisonError::into_inner).insert(*file);
-                    continue 'files;
-                }
-            }
             copied += here;
+            match move_shard(open, victims, &row)? {
+                Move::Begun(answer) => answers.push(answer),
+                Move::Unreadable(bad) => {
+                    // Its shard is bad; repair replaces it, and then the file can go.
+                    core.unclean.lock().unwrap_or_else(PoisonError::into_inner).insert(bad);
+                }
+                Move::Nothing => {}
+            }
         }
     }
     send_log(open, LogOrder::Commit)?;
@@ -148,23 +154,32 @@ fn move_out_of(open: &Open, victims: &[FileId]) -> Result<(), ShardStoreError> {
     Ok(())
 }
 
-type Answer = oneshot::Receiver<Result<Finished, ShardStoreError>>;
+/// How the move of a shard went.
+enum Move {
+    /// On its way; durable when answered.
+    Begun(oneshot::Receiver<Result<Finished, ShardStoreError>>),
+    /// A unit in this file cannot be read.
+    Unreadable(FileId),
+    /// The shard is not in the log.
+    Nothing,
+}
 
-/// Copies what a shard has in a file into the open one, with a new header. `None` if a unit cannot be read.
-fn move_shard(open: &Open, file: FileId, row: &ShardRow) -> Result<Option<Answer>, ShardStoreError> {
-    let Lane::Log(place) = &row.lane else { return Ok(None) };
+/// Copies what a shard has in some files into the open one, with a new header.
+fn move_shard(open: &Open, victims: &[FileId], row: &ShardRow) -> Result<Move, ShardStoreError> {
+    let Lane::Log(place) = &row.lane else { return Ok(Move::Nothing) };
     let header = row.header.to_header().map_err(engine_error)?;
     let layout = crate::checks::check_header(&header)?;
     let places = places_of(place, &layout);
-    let here: Vec<_> = (0..).zip(&places).filter(|(_, place)| place.file == file).map(|(stripe, _)| stripe).collect();
+    let here = (0..).zip(&places).filter(|(_, place)| victims.contains(&place.file));
+    let here: Vec<_> = here.map(|(stripe, place)| (stripe, place.file)).collect();
     let stream = open.next_stream();
     send_log(open, LogOrder::Begin { stream, places })?;
-    for stripe in here {
-        let place_of_unit = UnitPlace { key: header.key, stripe, profile: header.profile };
-        let Some(entry) = read_entry(&open.core, place, place_of_unit) else {
+    for (stripe, file) in here {
+        let unit = UnitPlace { key: header.key, stripe, profile: header.profile };
+        let Some(entry) = read_entry(&open.core, place, unit) else {
             open.ended.push(stream);
             send_log(open, LogOrder::Wake)?;
-            return Ok(None);
+            return Ok(Move::Unreadable(file));
         };
         send_log(open, LogOrder::Unit { stream, stripe, value: UnitValue::Entry(entry) })?;
     }
@@ -178,7 +193,7 @@ fn move_shard(open: &Open, file: FileId, row: &ShardRow) -> Result<Option<Answer
         reply,
     };
     send_log(open, LogOrder::Finish { stream, finish: Box::new(finish) })?;
-    Ok(Some(answer))
+    Ok(Move::Begun(answer))
 }
 
 /// The places of a shard's units, in order of stripe.
@@ -232,7 +247,7 @@ mod tests {
     }
 
     fn chosen(rows: &[(u64, u64)]) -> Vec<u64> {
-        choose(files(rows), LIMITS).iter().map(|file| file.0.counter).collect()
+        choose(&files(rows), LIMITS).iter().map(|file| file.0.counter).collect()
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub(super) struct Core {
     /// Held while files are dropped or cleaned: one at a time.
     pub cleaning: Mutex<()>,
     pub clean: CleanLimits,
+    /// A file of the log ends when it is longer.
+    pub file_bytes_max: u64,
     /// Files that could not be cleaned since a unit in them cannot be read; left alone until the next start.
     pub unclean: Mutex<HashSet<FileId>>,
 }

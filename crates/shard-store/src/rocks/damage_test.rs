@@ -107,6 +107,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
             sample.check(&*disk).await;
         }
         small.check_absent(&*disk).await;
+        assert!(disk.status().errors > 0);
         assert_eq!(disk.list(None, 10).await.unwrap().len(), 4, "{damage}");
         check_balance(&disk.core());
         small.write(&*disk, WriteMode::New).await.unwrap();

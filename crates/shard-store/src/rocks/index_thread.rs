@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{FenceReason, Finished, SealedUnit, ShardKey, ShardStoreError, WriteMode};
 
-/// Orders that may wait.
-pub(super) const QUEUE_MAX: usize = 256;
+/// Orders that may wait: with shards of the WAL lane, 4 MiB.
+pub(super) const QUEUE_MAX: usize = 64;
 /// Orders that share a sync.
-const GROUP_MAX: usize = 256;
+const GROUP_MAX: usize = 64;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ShardStoreError>>;
 

@@ -2,7 +2,7 @@
 //!
 //! When a shard wants to be durable and the committer is free, the file goes to the committer and the next one begins.
 //! While the committer is busy the file keeps growing, so that many shards share a commit. A file also ends at
-//! [`FILE_BYTES_MAX`].
+//! 256 MiB.
 
 use std::{
     collections::HashMap,
@@ -27,11 +27,10 @@ use super::{
         HeaderFields, KIND_HEADER, KIND_TRAILER, KIND_UNIT, LogHeader, LogPlace, Place, Trailer, encode_entry, runs_of,
     },
 };
-use crate::{Finished, SealedUnit, ShardStoreError};
+use crate::{Finished, SealedUnit, ShardStoreError, checks::check_header};
 
 /// Units that may wait: 4 MiB.
 pub(super) const QUEUE_MAX: usize = 16;
-const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Orders taken while a file waits to be handed over.
 const PATIENCE_ORDERS: u32 = 32;
 
@@ -179,7 +178,7 @@ impl LogWriter {
                 self.end(stream);
             }
             orders_since += 1;
-            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= FILE_BYTES_MAX);
+            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= self.core.file_bytes_max);
             if is_full {
                 self.hand_over();
             } else if orders_since >= PATIENCE_ORDERS {
@@ -205,6 +204,7 @@ impl LogWriter {
                     && let Err(e) = self.append_unit(stream, stripe, &value)
                 {
                     self.fail(&e);
+                    self.end(stream);
                 }
             }
             LogOrder::Finish { stream, finish } => self.finish(stream, *finish),
@@ -295,6 +295,11 @@ impl LogWriter {
         order: &FinishOrder,
         runs: Vec<super::rows::Run>,
     ) -> Result<(Place, &mut OpenFile), ShardStoreError> {
+        let layout = check_header(&order.header.to_header().map_err(engine_error)?)?;
+        let units = runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
+        if units != u64::from(layout.stripes()) {
+            return Err(ShardStoreError::Invalid("not all units were written"));
+        }
         let moved_from = match order.kind {
             FinishKind::Move { expected } => Some(expected),
             FinishKind::Write(_) => None,
@@ -337,6 +342,8 @@ impl LogWriter {
     fn fail(&self, error: &ShardStoreError) -> ShardStoreError {
         match error {
             ShardStoreError::Fenced { reason, .. } => self.core.vitals.fenced(reason.clone()),
+            // The caller's fault, not the disk's.
+            ShardStoreError::Invalid(rule) => ShardStoreError::Invalid(rule),
             other => self.core.vitals.fail_writes(&format!("append to the log: {other}")),
         }
     }

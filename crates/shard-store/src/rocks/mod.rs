@@ -90,9 +90,11 @@ pub struct DiskOptions {
     pub space: SpaceSource,
     /// Files of the index that RocksDB may hold open.
     pub open_files_index: i32,
-    /// Files of the group log that RocksDB may hold open.
+    /// Files of the group log that RocksDB may hold open. The default lets six disks live with 1024 descriptors; raise
+    /// it together with that limit.
     pub open_files_log: i32,
     clean: CleanLimits,
+    file_bytes_max: u64,
 }
 
 impl DiskOptions {
@@ -105,9 +107,10 @@ impl DiskOptions {
             new_id,
             refuse_unmounted: false,
             space: SpaceSource::default(),
-            open_files_index: 64,
-            open_files_log: 512,
+            open_files_index: 32,
+            open_files_log: 96,
             clean: CleanLimits { copy_bytes_max: 64 << 20, merge_over_files: 64, small_file_bytes: 32 << 20 },
+            file_bytes_max: 256 << 20,
         }
     }
 }
@@ -134,7 +137,7 @@ struct Threads {
     index: JoinHandle<()>,
 }
 
-/// A disk on RocksDB.
+/// A disk on RocksDB. Close it before its folder is opened again: dropped, it ends by and by.
 pub struct RocksShardStore {
     vitals: Arc<Vitals>,
     open: RwLock<Option<Open>>,
@@ -291,7 +294,7 @@ impl ShardStore for RocksShardStore {
         self.blocking(move |open| {
             let Some(row) = open.core.row(key)? else { return Ok(None) };
             let header = row.header.to_header().map_err(index::IndexError::from);
-            open.core.from_index(header).map(Some)
+            open.core.note(header).map(Some)
         })
         .await
     }
@@ -299,18 +302,25 @@ impl ShardStore for RocksShardStore {
     async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<Vec<ShardSummary>, ShardStoreError> {
         let limit = limit.min(LIST_MAX);
         self.blocking(move |open| {
-            let rows = open.core.from_index(open.core.index.rows_after(after, limit))?;
+            let rows = open.core.note(open.core.index.rows_after(after, limit))?;
             let summaries = rows.iter().map(|row| row.header.to_summary()).collect::<Result<_, _>>();
-            open.core.from_index(summaries.map_err(index::IndexError::from))
+            open.core.note(summaries.map_err(index::IndexError::from))
         })
         .await
     }
 
     async fn delete(&self, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, ShardStoreError> {
         let mut existed = 0;
-        for keys in keys.chunks(DELETE_BATCH) {
-            let (keys, index) = (keys.to_vec(), order.index);
+        let mut rest = keys;
+        loop {
+            // Once at least: an order without keys still tells the group's index.
+            let (batch, after) = rest.split_at(rest.len().min(DELETE_BATCH));
+            let (keys, index) = (batch.to_vec(), order.index);
             existed += self.order(|reply| IndexOrder::Delete { keys, index, reply }).await?;
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
         }
         if self.opened()?.core.has_dead_files() {
             // The delete is durable; space that does not come back now comes with the next `clean`.

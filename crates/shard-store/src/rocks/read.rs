@@ -41,11 +41,11 @@ pub(super) fn stored_unit(index: &Index, log: &DB, row: &ShardRow, stripe: u32) 
 impl Core {
     /// A shard's row. Damage of the index ends writing: the next start rebuilds it.
     pub(super) fn row(&self, key: ShardKey) -> Result<Option<ShardRow>, ShardStoreError> {
-        self.from_index(self.index.row(key))
+        self.note(self.index.row(key))
     }
 
     /// Takes note of what reading the index found.
-    pub(super) fn from_index<T>(&self, result: IndexResult<T>) -> Result<T, ShardStoreError> {
+    pub(super) fn note<T>(&self, result: IndexResult<T>) -> Result<T, ShardStoreError> {
         result.map_err(|error| match error {
             IndexError::Damaged(detail) => {
                 self.vitals.health.fail_index(&detail);
@@ -98,7 +98,7 @@ impl Core {
     pub(super) fn scrub(&self, key: ShardKey) -> Result<Vec<u32>, ShardStoreError> {
         let row = self.row(key)?.ok_or(ShardStoreError::NotFound { key })?;
         let header = row.header.to_header().map_err(IndexError::from);
-        let header = self.from_index(header)?;
+        let header = self.note(header)?;
         let layout = crate::checks::check_header(&header)?;
         let mut bad = Vec::new();
         for stripe in 0..layout.stripes() {

@@ -257,6 +257,44 @@ async fn units_of_a_shard_that_is_not_finished_hold_their_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn shards_span_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = super::DiskOptions { file_bytes_max: 1 << 20, ..options(folder.path()) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    let samples = [(1, 5 << 20), (2, 9 << 20)].map(|(number, bytes)| Sample::with_profile(number, bytes, (1, 0)));
+    let mut writers = Vec::new();
+    for sample in &samples {
+        writers.push(sample.begin(&*disk, WriteMode::New).await.unwrap());
+    }
+    for stripe in 0..samples[1].stripes() {
+        for (sample, writer) in samples.iter().zip(&mut writers) {
+            if stripe < sample.stripes() {
+                writer.write_unit(sample.unit(stripe)).await.unwrap();
+            }
+        }
+    }
+    for writer in writers {
+        writer.finish().await.unwrap();
+    }
+    assert!(disk.core().index.files().len() > 10);
+    check_balance(&disk.core());
+    delete(&disk, &[samples[0].key()]).await;
+    // A shard in several victims is moved once, out of all of them.
+    assert!(disk.clean().await.unwrap() > 0);
+    samples[1].check(&*disk).await;
+    assert_eq!(disk.clean().await.unwrap(), 0, "copies are whole files of living units");
+    samples[1].check(&*disk).await;
+    check_balance(&disk.core());
+    disk.close().await;
+    std::fs::remove_dir_all(folder.path().join("index")).unwrap();
+    let disk = RocksShardStore::open(&options).unwrap();
+    samples[1].check(&*disk).await;
+    samples[0].check_absent(&*disk).await;
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_tenth_is_not_for_clients() {
     for (percent_free, client, repair) in [(11, true, true), (9, false, true), (4, false, false)] {
         let folder = tempfile::tempdir().unwrap();

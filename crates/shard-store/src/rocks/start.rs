@@ -7,10 +7,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use cairn_proto::{AttachNumber, Index as MetaIndex};
@@ -52,10 +49,15 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     }
     remove_tree(&paths.index_new()).map_err(engine_error)?;
 
-    let log = open_log(&paths.log(), &cache, files, false).map_err(|e| refuse_log(&paths, &e))?;
+    if !has_instance(&paths.log()) {
+        return Err(refuse_log(&paths, "no CURRENT file"));
+    }
+    let log = open_log(&paths.log(), &cache, files, false).map_err(|e| {
+        if is_damage(&e) { refuse_log(&paths, &e) } else { paths.refused(format!("log-0 cannot be opened: {e}")) }
+    })?;
     check_identity(&paths, "log-0", log_identity(&log)?, identity)?;
     let log_files = log_files(&log)?;
-    let index = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
+    let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
     let start = raise_start(&index, &log, &log_files)?;
     let vitals = vitals_of(options, &paths, identity, &index, start, failures)?;
     let core = Core {
@@ -66,8 +68,12 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         pending: Pending::default(),
         cleaning: Mutex::new(()),
         clean: options.clean,
+        file_bytes_max: options.file_bytes_max,
         unclean: Mutex::new(HashSet::new()),
     };
+    if is_rebuilt {
+        core.vitals.health.count_error();
+    }
     settle(&core, &log_files)?;
     if must_verify {
         read_back(&core, failures)?;
@@ -122,14 +128,16 @@ fn format(paths: &Paths, cache: &Cache, files: OpenFiles, marker: Marker) -> Res
     write_marker(&paths.folder, &Marker { ready: true, ..marker }).map_err(unwritable)
 }
 
-fn refuse_log(paths: &Paths, error: &rocksdb::Error) -> ShardStoreError {
-    if is_damage(error) {
-        return paths.refused(format!(
-            "log-0 is missing or damaged ({error}): restore it, or empty the folder to take it as a new disk, whose \
-             shards are then rebuilt from the others"
-        ));
-    }
-    paths.refused(format!("log-0 cannot be opened: {error}"))
+/// Whether RocksDB was here: opened where it was not, it leaves files behind.
+fn has_instance(path: &Path) -> bool {
+    path.join("CURRENT").exists()
+}
+
+fn refuse_log(paths: &Paths, detail: impl std::fmt::Display) -> ShardStoreError {
+    paths.refused(format!(
+        "log-0 is missing or damaged ({detail}): restore it, or empty the folder to take it as a new disk, whose \
+         shards are then rebuilt from the others"
+    ))
 }
 
 fn log_identity(log: &DB) -> Result<Option<Identity>, ShardStoreError> {
@@ -154,7 +162,7 @@ fn check_identity(paths: &Paths, part: &str, found: Option<Identity>, marker: Id
     }))
 }
 
-/// Opens the index. One that is missing or damaged is rebuilt from the log, never taken for empty.
+/// Opens the index. One that is missing or damaged is rebuilt from the log, never taken for empty; says whether it was.
 fn open_or_rebuild_index(
     paths: &Paths,
     cache: &Cache,
@@ -162,23 +170,10 @@ fn open_or_rebuild_index(
     identity: Identity,
     log: &DB,
     log_files: &BTreeMap<FileId, LogFile>,
-) -> Result<Index, ShardStoreError> {
-    let is_known_damaged = wants_rebuild(&paths.folder);
-    let damage = match open_index(&paths.index(), cache, files, false) {
-        Ok(db) if !is_known_damaged => match get_state::<Identity>(&db, STATE_IDENTITY) {
-            Ok(Some(found)) => {
-                check_identity(paths, "index", Some(found), identity)?;
-                match Index::load(db) {
-                    Ok(index) => return Ok(index),
-                    Err(e) => e.to_string(),
-                }
-            }
-            Ok(None) => "it does not say which disk it belongs to".to_owned(),
-            Err(e) => e.to_string(),
-        },
-        Ok(_) => "an earlier run found it damaged".to_owned(),
-        Err(e) if is_damage(&e) => e.to_string(),
-        Err(e) => return Err(paths.refused(format!("index cannot be opened: {e}"))),
+) -> Result<(Index, bool), ShardStoreError> {
+    let damage = match load_index(paths, cache, files, identity)? {
+        Ok(index) => return Ok((index, false)),
+        Err(damage) => damage,
     };
     tracing::error!(
         folder = %paths.folder.display(),
@@ -195,7 +190,33 @@ fn open_or_rebuild_index(
     exchange_index(paths).map_err(engine_error)?;
     tracing::warn!(folder = %paths.folder.display(), shards, "the index was rebuilt");
     let db = open_index(&paths.index(), cache, files, false).map_err(engine_error)?;
-    Ok(Index::load(db)?)
+    Ok((Index::load(db)?, true))
+}
+
+/// The index as it stands, or what is wrong with it. Another disk's, or one in use, is refused.
+fn load_index(
+    paths: &Paths,
+    cache: &Cache,
+    files: OpenFiles,
+    identity: Identity,
+) -> Result<Result<Index, String>, ShardStoreError> {
+    if !has_instance(&paths.index()) {
+        return Ok(Err("no CURRENT file".to_owned()));
+    }
+    let db = match open_index(&paths.index(), cache, files, false) {
+        Ok(db) => db,
+        Err(e) if is_damage(&e) => return Ok(Err(e.to_string())),
+        Err(e) => return Err(paths.refused(format!("index cannot be opened: {e}"))),
+    };
+    if wants_rebuild(&paths.folder) {
+        return Ok(Err("an earlier run found it damaged".to_owned()));
+    }
+    match get_state::<Identity>(&db, STATE_IDENTITY) {
+        Ok(Some(found)) => check_identity(paths, "index", Some(found), identity)?,
+        Ok(None) => return Ok(Err("it does not say which disk it belongs to".to_owned())),
+        Err(e) => return Ok(Err(e.to_string())),
+    }
+    Ok(Index::load(db).map_err(|e| e.to_string()))
 }
 
 /// The new index takes the old one's place. Cut short in between, the index is missing, and is rebuilt again.
@@ -333,6 +354,6 @@ impl Core {
     /// The highest index answered, for the tests of durability.
     #[cfg(test)]
     pub(super) fn answered(&self) -> MetaIndex {
-        MetaIndex(self.vitals.answered.load(Relaxed))
+        MetaIndex(self.vitals.answered.load(std::sync::atomic::Ordering::Relaxed))
     }
 }

@@ -59,18 +59,21 @@ impl ShardWriter for RocksWriter {
     async fn write_unit(&mut self, unit: SealedUnit) -> Result<(), ShardStoreError> {
         self.vitals.check_write()?;
         let stripe = unit.place().stripe;
-        self.progress.take(&unit)?;
         match &mut self.target {
-            Target::Swallow { .. } => Ok(()),
+            Target::Swallow { .. } => self.progress.take(&unit),
             Target::Wal { units, .. } => {
                 self.vitals.check_space(self.space)?;
+                self.progress.take(&unit)?;
                 units.push(unit);
                 Ok(())
             }
             Target::Log(stream) => {
                 self.vitals.check_space(self.space)?;
-                let order = LogOrder::Unit { stream: stream.number, stripe, value: UnitValue::Sealed(unit) };
-                stream.log.send(order).await.map_err(|_| self.vitals.fenced(FenceReason::Closed))
+                // A call that is cancelled while it waits has taken nothing: the unit counts once it is on its way.
+                let place = stream.log.reserve().await.map_err(|_| self.vitals.fenced(FenceReason::Closed))?;
+                self.progress.take(&unit)?;
+                place.send(LogOrder::Unit { stream: stream.number, stripe, value: UnitValue::Sealed(unit) });
+                Ok(())
             }
         }
     }

@@ -1,0 +1,54 @@
+# Cairn. `make demo` and `make test` do all the set-up on a fresh machine and say what they do.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# What building and testing need beside Rust: libclang for RocksDB's bindings, qemu-user for the old-CPU test,
+# the stock S3 clients of the tests.
+BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
+TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl
+VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
+DATA ?= demo-data
+ROUNDS ?= 100
+
+.PHONY: help
+help: ## Shows this.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: setup-build
+setup-build: ## Brings the Debian packages that a build needs.
+	@tools/packages $(BUILD_PACKAGES)
+
+.PHONY: setup-test
+setup-test: ## Brings what the tests need: Debian packages, Python clients in a folder of their own.
+	@tools/packages $(TEST_PACKAGES)
+	@tools/python-clients $(VENV)
+
+.PHONY: build
+build: setup-build ## Builds the binary (dev profile).
+	$(CARGO) build --workspace --bins
+
+.PHONY: demo
+demo: build ## Starts a store on six folders under demo-data and passes one cache round trip (ONCE=1: then stops).
+	@tools/python-clients $(VENV)
+	@VENV=$(VENV) ONCE=$(ONCE) tools/demo $(DATA)
+
+.PHONY: test
+test: setup-test build ## Runs all tests.
+	CAIRN_VENV=$(VENV) $(CARGO) test --workspace
+
+.PHONY: fix
+fix: ## Formats and applies what clippy can mend.
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+.PHONY: verify
+verify: setup-test ## Format, lints, docs, dependency and layer check, tests: what CI calls. Changes nothing.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	$(MAKE) test
+
+.PHONY: crash
+crash: setup-test build ## The long form of the crash tests: make crash ROUNDS=500
+	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace crash -- --nocapture

@@ -1,0 +1,187 @@
+//! Rows and reports as messages, and errors as statuses that a person can read.
+
+use cairn_cluster::{CheckReport, DiskReport, EngineError, EngineStatus, GroupReport};
+use cairn_meta::{BucketRow, GarbageTotals, IdentityRow, MetaError, Refusal, Scope};
+use cairn_proto::admin::{self, Bucket, DiskStatus, Garbage, GroupStatus, Key, MetaStatus, Status as ServerStatus};
+use tonic::{Code, Status};
+
+pub(super) fn bucket(row: BucketRow) -> Bucket {
+    Bucket {
+        name: row.name,
+        created_ms: row.created_ms,
+        quota_bytes: row.quota_bytes,
+        bytes: row.bytes,
+        objects: row.objects,
+        upload_bytes: row.upload_bytes,
+        uploads: row.uploads,
+    }
+}
+
+/// A key as it is shown; its sealed secret stays behind.
+pub(super) fn key(row: &IdentityRow) -> Key {
+    let (root, bucket, prefix, write) = match &row.scope {
+        Scope::Root => (true, String::new(), String::new(), true),
+        Scope::Bucket { bucket, prefix, write } => (false, bucket.clone(), prefix.clone(), *write),
+    };
+    Key {
+        access_key: row.access_key.clone(),
+        root,
+        bucket,
+        prefix,
+        write,
+        enabled: row.enabled,
+        created_ms: row.created_ms,
+        description: row.description.clone(),
+    }
+}
+
+pub(super) fn status(status: EngineStatus, meta_folder: &str) -> ServerStatus {
+    let not_protected = not_protected(&status, meta_folder);
+    let copies = u32::try_from(status.meta.voters.len()).unwrap_or(u32::MAX);
+    ServerStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        writable: status.writable && status.meta.writable,
+        disks: status.disks.into_iter().map(disk).collect(),
+        groups: status.groups.into_iter().map(group).collect(),
+        missing_shards: status.missing_shards,
+        repairs_running: status.repairs_running,
+        garbage: Some(garbage(status.garbage)),
+        meta: Some(MetaStatus {
+            folder: meta_folder.to_owned(),
+            copies,
+            leader: status.meta.leader,
+            applied_index: status.index.0,
+            bytes_total: status.meta.bytes_total,
+            bytes_free: status.meta.bytes_free,
+        }),
+        not_protected,
+    }
+}
+
+/// What is at risk now, in words; the README says the same.
+fn not_protected(status: &EngineStatus, meta_folder: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    if status.meta.voters.len() < 2 {
+        lines.push(format!(
+            "the metadata, with all objects up to 16 KiB in it, is one copy in {meta_folder}: whoever loses that folder \
+             loses everything, whatever the disks hold; keep it on a mirrored file system or back it up"
+        ));
+    }
+    lines.push("all disks are in one machine".to_owned());
+    if status.groups.iter().any(|group| group.profile.parity == 0) {
+        lines.push("some groups have no parity: one lost disk loses their objects".to_owned());
+    }
+    lines
+}
+
+fn disk(report: DiskReport) -> DiskStatus {
+    DiskStatus {
+        id: report.id.map(|id| id.to_string()).unwrap_or_default(),
+        folder: report.folder.display().to_string(),
+        state: report.state,
+        writable: report.writable,
+        bytes_total: report.bytes_total,
+        bytes_free: report.bytes_free,
+        bytes_used: report.bytes_used,
+        shards: report.shards,
+        errors: report.errors,
+        inventory_pending: report.inventory_pending,
+        bytes_live: report.bytes_live,
+    }
+}
+
+fn group(report: GroupReport) -> GroupStatus {
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    GroupStatus {
+        profile: format!("{}+{}", report.profile.data, report.profile.parity),
+        total: count(report.total),
+        writable: count(report.writable),
+    }
+}
+
+pub(super) fn report(report: CheckReport) -> admin::CheckReport {
+    macro_rules! findings {
+        ($kind:ident) => {
+            Some(admin::Findings { count: report.$kind.count, examples: report.$kind.examples })
+        };
+    }
+    admin::CheckReport {
+        clean: report.is_clean(),
+        verified: report.verified,
+        objects: report.objects,
+        parts: report.parts,
+        segments: report.segments,
+        shards: report.shards,
+        lost: findings!(lost),
+        short_of_redundancy: findings!(short),
+        orphaned: findings!(orphaned),
+        damaged: findings!(damaged),
+        broken: findings!(broken),
+        away: findings!(away),
+        garbage: Some(Garbage { rows: report.garbage_rows, bytes: report.garbage_bytes }),
+    }
+}
+
+fn garbage(totals: GarbageTotals) -> Garbage {
+    Garbage { rows: totals.rows, bytes: totals.bytes }
+}
+
+/// An engine's error as the command line shows it.
+pub(super) fn engine_status(error: &EngineError) -> Status {
+    let code = match error {
+        EngineError::NoSuchBucket | EngineError::NoSuchObject | EngineError::NoSuchUpload => Code::NotFound,
+        EngineError::BucketExists => Code::AlreadyExists,
+        EngineError::BucketNotEmpty => Code::FailedPrecondition,
+        EngineError::Unavailable { .. } | EngineError::Shutdown => Code::Unavailable,
+        EngineError::NoSpace { .. } => Code::ResourceExhausted,
+        EngineError::Invalid(_) => Code::InvalidArgument,
+        EngineError::Unknown => Code::Unknown,
+        EngineError::Meta(error) => return meta_status(error),
+        _ => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// A metadata error as the command line shows it.
+pub(super) fn meta_status(error: &MetaError) -> Status {
+    let code = match error {
+        MetaError::Refused(Refusal::NoSuchBucket | Refusal::NoSuchIdentity) => Code::NotFound,
+        MetaError::Refused(Refusal::BucketExists | Refusal::IdentityExists) => Code::AlreadyExists,
+        MetaError::Refused(_) => Code::FailedPrecondition,
+        MetaError::Unavailable { .. } | MetaError::Shutdown => Code::Unavailable,
+        MetaError::NoSpace { .. } => Code::ResourceExhausted,
+        MetaError::Unknown => Code::Unknown,
+        _ => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_without_its_secret() {
+        let row = IdentityRow {
+            access_key: "AK".to_owned(),
+            sealed_secret: Bytes::from_static(b"sealed"),
+            scope: Scope::Bucket { bucket: "cache".to_owned(), prefix: "a/".to_owned(), write: false },
+            enabled: true,
+            created_ms: 5,
+            description: "d".to_owned(),
+        };
+        let shown = key(&row);
+        assert_eq!((shown.root, shown.bucket.as_str(), shown.prefix.as_str(), shown.write), (false, "cache", "a/", false));
+        assert!(key(&IdentityRow { scope: Scope::Root, ..row }).root);
+    }
+
+    #[test]
+    fn refusals_keep_their_words() {
+        let status = meta_status(&MetaError::Refused(Refusal::LastRoot));
+        assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "the last root key stays"));
+        assert_eq!(engine_status(&EngineError::BucketExists).code(), Code::AlreadyExists);
+        assert_eq!(engine_status(&EngineError::Meta(MetaError::Refused(Refusal::NoSuchIdentity))).code(), Code::NotFound);
+    }
+}

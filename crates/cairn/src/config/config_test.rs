@@ -1,0 +1,146 @@
+//! The layers put together, and what is refused.
+
+use std::{collections::HashMap, ffi::OsString};
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn flags(line: &str) -> Settings {
+    Flags::try_parse_from(["server"].into_iter().chain(line.split_whitespace())).unwrap().settings
+}
+
+/// Builds from a line of flags, `NAME=value` pairs and a TOML text.
+fn build(line: &str, environment: &[&str], toml: &str) -> Result<Config> {
+    let variables: HashMap<&str, OsString> =
+        environment.iter().map(|pair| pair.split_once('=').unwrap()).map(|(name, value)| (name, value.into())).collect();
+    let look = |name: &str| variables.get(name).cloned();
+    Config::build(flags(line), &look, Some((Path::new("cairn.toml"), toml)), Path::new("/at"))
+}
+
+fn refused(line: &str, environment: &[&str], toml: &str) -> String {
+    match build(line, environment, toml) {
+        Ok(config) => panic!("{line} {environment:?} {toml} was taken: {config:?}"),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_help() {
+    let config = build("--data d", &[], "").unwrap();
+    assert_eq!(config.home, Path::new("/at/d"));
+    assert_eq!(config.meta, Path::new("/at/d/meta"));
+    assert_eq!(config.disks, (0..6).map(|n| PathBuf::from(format!("/at/d/disk-{n}"))).collect::<Vec<_>>());
+    assert_eq!(config.s3_listen, ["127.0.0.1:9000".parse().unwrap()]);
+    assert_eq!(config.tls, TlsChoice::Auto);
+    assert_eq!(config.profile, ProfileChoice::Auto);
+    assert_eq!((config.shutdown_limit.as_secs(), config.presign_expires_max.as_secs()), (25, 604_800));
+    assert_eq!((config.log_format, config.root_key), (LogFormat::Text, None));
+
+    let help = <Flags as clap::CommandFactory>::command().render_long_help().to_string();
+    for default in ["default: 6]", "default: 127.0.0.1:9000]", "default: 25s]", "default: 7d]", "default: auto]", "default: text]"] {
+        assert!(help.contains(default), "{default}");
+    }
+}
+
+#[test]
+fn flags_go_before_environment_before_toml() {
+    let toml = "data = 't'\ndisks = 3\ns3-listen = ['127.0.0.1:3']\ntls = 'off'\nprofile = '1+1'\n\
+                s3-domain = ['T.lan']\nshutdown-limit = '3s'\nlog-format = 'json'";
+    let environment = [
+        "CAIRN_DATA=e",
+        "CAIRN_DISKS=2",
+        "CAIRN_S3_LISTEN=127.0.0.1:2, 127.0.0.1:4",
+        "CAIRN_SHUTDOWN_LIMIT=2s",
+        "CAIRN_TLS=",
+        "CAIRN_PORT_9000_TCP=tcp://10.0.0.1:9000",
+    ];
+    let table: [(&str, &[&str], &str, u16, u64, &[u16]); 3] = [
+        ("", &[], "t", 3, 3, &[3]),
+        ("", &environment, "e", 2, 2, &[2, 4]),
+        ("--data f --disks 4 --s3-listen 127.0.0.1:1 --shutdown-limit 1s", &environment, "f", 4, 1, &[1]),
+    ];
+    for (line, environment, home, disks, limit, ports) in table {
+        let config = build(line, environment, toml).unwrap();
+        assert_eq!(config.home, Path::new("/at").join(home), "{line}");
+        assert_eq!(config.disks.len(), usize::from(disks), "{line}");
+        assert_eq!(config.shutdown_limit.as_secs(), limit, "{line}");
+        assert_eq!(config.s3_listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), ports, "{line}");
+        // Set in the file alone, or set to nothing above it.
+        assert_eq!((&config.tls, config.log_format), (&TlsChoice::Off, LogFormat::Json), "{line}");
+        assert_eq!(config.s3_domains, ["t.lan"]);
+    }
+}
+
+#[test]
+fn disks_can_be_named_one_by_one() {
+    let config = build("--disk a --disk ./b/../c --meta m", &["CAIRN_DISKS=9"], "").unwrap();
+    assert_eq!(config.home, Path::new("/at/m"));
+    assert_eq!(config.meta, Path::new("/at/m"));
+    assert_eq!(config.disks, [Path::new("/at/a"), Path::new("/at/c")]);
+    let config = build("--disk /x --data d", &[], "").unwrap();
+    assert_eq!((config.meta, config.disks), ("/at/d/meta".into(), vec!["/x".into()]));
+    let config = build("--data d --disks 2", &["CAIRN_DISK=/a,/b,/c"], "").unwrap();
+    assert_eq!(config.disks.len(), 2);
+}
+
+#[test]
+fn an_unknown_or_wrong_toml_key_is_named() {
+    assert!(refused("--data d", &[], "s3_listen = ['127.0.0.1:9000']").contains("unknown field `s3_listen`"));
+    assert!(refused("--data d", &[], "[nested]\nx = 1").contains("unknown field `nested`"));
+    assert!(refused("--data d", &[], "tls = 'maybe'").contains("`auto`, `off`"));
+    assert!(refused("--data d", &[], "disks = 'six'").contains("disks"));
+    assert!(refused("--data d", &[], "disks = ").contains("cairn.toml"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_its_key() {
+    let long = format!("--data /{}", "x".repeat(100));
+    let table: &[(&str, &[&str], &str)] = &[
+        ("", &[], "data: name a data folder"),
+        ("--meta m", &[], "disk: with --meta alone"),
+        ("--data d --disks 0", &[], "disks: 0 disks"),
+        ("--data d --disks 65", &[], "disks: 65 disks"),
+        ("--data d --disks 5 --profile 4+2", &[], "profile: 4+2 needs 6 disks"),
+        ("--disk a --disk a --meta m", &[], "named twice"),
+        ("--disk a --disk a/b --meta m", &[], "lies inside"),
+        ("--disk a/b --disk a --meta m", &[], "lies inside"),
+        ("--disk m/d --meta m", &[], "lies inside"),
+        ("--disk a --meta a/m", &[], "lies inside"),
+        ("--disk d --data d", &[], "lies inside the disk"),
+        ("--disk x --data m/d --meta m", &[], "data folder"),
+        (&long, &[], "admin socket"),
+        ("--data d --s3-listen 127.0.0.1:1 --s3-listen 127.0.0.1:1", &[], "s3-listen: 127.0.0.1:1 is named twice"),
+        ("--data d --tls off --tls-name x", &[], "tls-name:"),
+        ("--data d --tls-name http://x", &[], "tls-name: `http://x`"),
+        ("--data d --s3-domain a_b..c", &[], "s3-domain:"),
+        ("--data d --presign-expires-max 0s", &[], "presign-expires-max:"),
+        ("--data d", &["CAIRN_DISKS=six"], "CAIRN_DISKS"),
+        ("--data d", &["CAIRN_DISKS=2", "CAIRN_DISK=a"], "not both"),
+        ("--data d", &["CAIRN_ROOT_ACCESS_KEY=abc"], "CAIRN_ROOT_SECRET_KEY is not"),
+        ("--data d", &["CAIRN_ROOT_SECRET_KEY=12345678"], "CAIRN_ROOT_ACCESS_KEY is not"),
+        ("--data d", &["CAIRN_ROOT_ACCESS_KEY=abc", "CAIRN_ROOT_SECRET_KEY=short"], "8 to 128"),
+    ];
+    for (line, environment, part) in table {
+        let error = refused(line, environment, "");
+        assert!(error.contains(part), "{line} {environment:?}: {error}");
+    }
+}
+
+#[test]
+fn the_root_key_comes_from_the_environment_and_is_not_shown() {
+    let config = build("--data d", &["CAIRN_ROOT_ACCESS_KEY=root", "CAIRN_ROOT_SECRET_KEY=hidden-one"], "").unwrap();
+    assert_eq!(config.root_key.as_ref().unwrap().access_key, "root");
+    assert!(!format!("{config:?}").contains("hidden-one"));
+}
+
+#[test]
+fn port_zero_may_stand_twice() {
+    build("--data d --s3-listen 127.0.0.1:0 --s3-listen 127.0.0.1:0", &[], "").unwrap();
+}

@@ -1,0 +1,89 @@
+//! What `--check` and every start look at on the machine, without changing anything.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::{Config, TlsChoice, folders};
+
+/// Looks at folders, certificates, addresses and key files. The first thing wrong is told.
+pub(crate) fn check_machine(config: &Config) -> Result<()> {
+    check_real_folders(config)?;
+    if let TlsChoice::Files { cert, key } = &config.tls {
+        check_certificate(cert, key)?;
+    }
+    for address in &config.s3_listen {
+        // Another port of the same address: the server itself may be running while its configuration is checked.
+        TcpListener::bind((address.ip(), 0))
+            .with_context(|| format!("s3-listen: {} is no address of this machine", address.ip()))?;
+    }
+    let key_file = config.key_file();
+    if key_file.exists() {
+        check_private(&key_file)?;
+    }
+    Ok(())
+}
+
+/// Links resolved, the rules for folders must hold still.
+fn check_real_folders(config: &Config) -> Result<()> {
+    let disks: Vec<PathBuf> = config.disks.iter().map(|disk| real(disk)).collect();
+    folders::check_folders(&real(&config.home), &real(&config.meta), &disks)?;
+    for folder in config.disks.iter().chain([&config.home, &config.meta]) {
+        if folder.exists() && !folder.is_dir() {
+            bail!("{} is a file, a folder is needed", folder.display());
+        }
+    }
+    Ok(())
+}
+
+/// The path with links resolved as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    let mut known = path;
+    loop {
+        if let Ok(mut resolved) = known.canonicalize() {
+            resolved.extend(missing.iter().rev());
+            return resolved;
+        }
+        match (known.parent(), known.file_name()) {
+            (Some(parent), Some(name)) => {
+                missing.push(name);
+                known = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}
+
+fn check_certificate(cert: &Path, key: &Path) -> Result<()> {
+    let at = |path: &Path| format!("tls: {}", path.display());
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(|| at(cert))?;
+    if chain.is_empty() {
+        bail!("{}: holds no PEM certificate", at(cert));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| anyhow::anyhow!("{error}")).with_context(|| at(key))?;
+    rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .with_context(|| format!("tls: {} and {} cannot be used together", cert.display(), key.display()))?;
+    Ok(())
+}
+
+/// Refuses a file that others may read.
+pub(crate) fn check_private(path: &Path) -> Result<()> {
+    let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!("{} has mode {mode:04o}: others may read it; run `chmod 600 {0}`", path.display());
+    }
+    Ok(())
+}

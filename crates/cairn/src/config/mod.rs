@@ -1,0 +1,230 @@
+//! The server's configuration: three layers of settings put together, filled with defaults and checked.
+//!
+//! [`Config::build`] is pure; what needs a look at the machine (folders, certificates, addresses) is in `machine.rs`.
+
+mod folders;
+mod machine;
+mod settings;
+mod values;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use cairn_cluster::ProfileChoice;
+
+pub(crate) use machine::{check_machine, check_private};
+pub(crate) use settings::{Environment, Settings, process_environment};
+pub(crate) use values::{ByteCount, LogFormat, LogLevel, TlsChoice};
+
+use crate::secrets::RootKey;
+
+/// Disk folders in the data folder.
+const DISKS: u16 = 6;
+const DISKS_MAX: usize = 64;
+const S3_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+const S3_LISTEN_MAX: usize = 16;
+/// What AWS allows.
+const PRESIGN_EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
+const LOG_LEVEL: &str = "info";
+const NAMES_MAX: usize = 64;
+
+/// What the server runs with.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Config {
+    /// Keys, CA, lock and admin socket lie here.
+    pub(crate) home: PathBuf,
+    /// The metadata group's folder.
+    pub(crate) meta: PathBuf,
+    /// The disks' folders.
+    pub(crate) disks: Vec<PathBuf>,
+    /// Addresses of the S3 face.
+    pub(crate) s3_listen: Vec<SocketAddr>,
+    /// How it is secured.
+    pub(crate) tls: TlsChoice,
+    /// More names for the certificate of our own CA.
+    pub(crate) tls_names: Vec<String>,
+    /// Domains of virtual-hosted buckets.
+    pub(crate) s3_domains: Vec<String>,
+    /// Profile of new groups.
+    pub(crate) profile: ProfileChoice,
+    /// Longest life of a presigned URL.
+    pub(crate) presign_expires_max: Duration,
+    /// Time that running requests get at shutdown.
+    pub(crate) shutdown_limit: Duration,
+    /// The root key, where the environment gives one.
+    pub(crate) root_key: Option<RootKey>,
+    /// Where a new root key is written instead of being shown.
+    pub(crate) root_key_file: Option<PathBuf>,
+    /// How log lines are written.
+    pub(crate) log_format: LogFormat,
+    /// Which log lines are written.
+    pub(crate) log_level: LogLevel,
+}
+
+impl Config {
+    /// Flags before environment before TOML before defaults. Paths are made absolute against `current`.
+    pub(crate) fn build(
+        flags: Settings,
+        look: Environment<'_>,
+        toml: Option<(&Path, &str)>,
+        current: &Path,
+    ) -> Result<Self> {
+        let environment = Settings::from_environment(look)?;
+        let file = match toml {
+            Some((path, text)) => Settings::from_toml(text).with_context(|| format!("configuration {}", path.display()))?,
+            None => Settings::default(),
+        };
+        for layer in [&flags, &environment, &file] {
+            if layer.disks.is_some() && !layer.disk.is_empty() {
+                bail!("disks, disk: name a number of disk folders or the folders, not both");
+            }
+        }
+        let settings = flags.over(environment).over(file);
+        let config = Self::fill(settings, root_key(look)?, current)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn fill(settings: Settings, root_key: Option<RootKey>, current: &Path) -> Result<Self> {
+        let absolute = |path: PathBuf| folders::normal(&current.join(path));
+        let data = settings.data.map(absolute);
+        let given_meta = settings.meta.map(absolute);
+        let Some(home) = data.clone().or_else(|| given_meta.clone()) else {
+            bail!("data: name a data folder with --data DIR, or --disk DIR for each disk and --meta DIR");
+        };
+        if data.is_none() && settings.disk.is_empty() {
+            bail!("disk: with --meta alone there is no disk; add --disk DIR for each, or use --data DIR");
+        }
+        let disks: Vec<PathBuf> = if settings.disk.is_empty() {
+            (0..settings.disks.unwrap_or(DISKS)).map(|number| home.join(format!("disk-{number}"))).collect()
+        } else {
+            settings.disk.into_iter().map(absolute).collect()
+        };
+        let listen = if settings.s3_listen.is_empty() { vec![S3_LISTEN] } else { settings.s3_listen };
+        let tls = match settings.tls.unwrap_or(TlsChoice::Auto) {
+            TlsChoice::Files { cert, key } => TlsChoice::Files { cert: absolute(cert), key: absolute(key) },
+            word => word,
+        };
+        Ok(Self {
+            meta: given_meta.unwrap_or_else(|| home.join("meta")),
+            disks,
+            s3_listen: listen,
+            tls,
+            tls_names: settings.tls_name,
+            s3_domains: settings.s3_domain.into_iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+            profile: settings.profile.map_or(ProfileChoice::Auto, |profile| profile.0),
+            presign_expires_max: settings.presign_expires_max.map_or(PRESIGN_EXPIRES_MAX, |period| period.0),
+            shutdown_limit: settings.shutdown_limit.map_or(SHUTDOWN_LIMIT, |period| period.0),
+            root_key,
+            root_key_file: settings.root_key_file.map(absolute),
+            log_format: settings.log_format.unwrap_or(LogFormat::Text),
+            log_level: match settings.log_level {
+                Some(level) => level,
+                None => LOG_LEVEL.parse().map_err(anyhow::Error::msg)?,
+            },
+            home,
+        })
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.disks.is_empty() || self.disks.len() > DISKS_MAX {
+            bail!("disks: {} disks; 1 to {DISKS_MAX} can be served", self.disks.len());
+        }
+        if let ProfileChoice::Fixed(profile) = self.profile
+            && profile.slots() > self.disks.len()
+        {
+            bail!("profile: {profile} needs {} disks, there are {}", profile.slots(), self.disks.len());
+        }
+        folders::check_folders(&self.home, &self.meta, &self.disks)?;
+        folders::check_socket_path(&self.admin_socket())?;
+        check_listen(&self.s3_listen)?;
+        if self.tls != TlsChoice::Auto && !self.tls_names.is_empty() {
+            bail!("tls-name: only a certificate of the server's own takes names; leave it out or use --tls auto");
+        }
+        self.tls_names.iter().try_for_each(|name| check_tls_name(name))?;
+        self.s3_domains.iter().try_for_each(|name| check_domain("s3-domain", name))?;
+        if self.tls_names.len() > NAMES_MAX || self.s3_domains.len() > NAMES_MAX {
+            bail!("tls-name, s3-domain: at most {NAMES_MAX} names each");
+        }
+        if self.presign_expires_max.is_zero() {
+            bail!("presign-expires-max: a presigned URL that lives no time is of no use");
+        }
+        Ok(())
+    }
+
+    /// The Unix socket of `cairn bucket`, `cairn key` and the others.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        admin_socket(&self.home)
+    }
+
+    /// The key file that seals the secrets in the metadata.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.home.join("keys").join("secret.key")
+    }
+
+    /// The certificate of our own CA, where there is one.
+    pub(crate) fn ca_certificate(&self) -> Option<PathBuf> {
+        (self.tls == TlsChoice::Auto).then(|| self.home.join("ca.crt"))
+    }
+}
+
+/// The admin socket of a data folder.
+pub(crate) fn admin_socket(home: &Path) -> PathBuf {
+    home.join("admin.sock")
+}
+
+/// The longest a Unix socket's path can be, told before it is tried.
+pub(crate) fn check_socket_path(socket: &Path) -> Result<()> {
+    folders::check_socket_path(socket)
+}
+
+fn root_key(look: Environment<'_>) -> Result<Option<RootKey>> {
+    let access = settings::text(look, "CAIRN_ROOT_ACCESS_KEY")?;
+    let secret = settings::text(look, "CAIRN_ROOT_SECRET_KEY")?;
+    match (access, secret) {
+        (None, None) => Ok(None),
+        (Some(access), Some(secret)) => RootKey::given(access, secret).map(Some),
+        (Some(_), None) => bail!("CAIRN_ROOT_ACCESS_KEY is set and CAIRN_ROOT_SECRET_KEY is not: set both or none"),
+        (None, Some(_)) => bail!("CAIRN_ROOT_SECRET_KEY is set and CAIRN_ROOT_ACCESS_KEY is not: set both or none"),
+    }
+}
+
+fn check_listen(addresses: &[SocketAddr]) -> Result<()> {
+    if addresses.len() > S3_LISTEN_MAX {
+        bail!("s3-listen: at most {S3_LISTEN_MAX} addresses");
+    }
+    for (place, address) in addresses.iter().enumerate() {
+        // Port 0 is a new port each time, so it may stand twice.
+        if address.port() != 0 && addresses[..place].contains(address) {
+            bail!("s3-listen: {address} is named twice");
+        }
+    }
+    Ok(())
+}
+
+fn check_tls_name(name: &str) -> Result<()> {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    check_domain("tls-name", name.strip_prefix("*.").unwrap_or(name))
+}
+
+fn check_domain(key: &str, name: &str) -> Result<()> {
+    let label_is_good = |label: &str| {
+        let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(label_is_good) {
+        bail!("{key}: `{name}` is no host name (no scheme, no port, no path)");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod config_test;

@@ -1,0 +1,161 @@
+//! What can be set about the server: one struct is the flags, the environment and the TOML file alike.
+//!
+//! A name is the same in all three: `--s3-listen`, `CAIRN_S3_LISTEN`, `s3-listen = […]`. The root key alone comes
+//! from the environment only, so that it stands in no list of processes and no file that is handed around.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::values::{LogFormat, LogLevel, Period, ProfileSetting, TlsChoice};
+
+/// One layer of settings; what is not set is left to the layer below.
+#[derive(clap::Args, Deserialize, Clone, PartialEq, Debug, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Data folder: disks in DIR/disk-0, DIR/disk-1 …, metadata in DIR/meta, keys, CA and admin socket beside them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// How many disk folders to keep in the data folder [default: 6]
+    #[arg(long, value_name = "N", conflicts_with = "disk")]
+    pub(crate) disks: Option<u16>,
+
+    /// A folder that is one disk, best a file system of its own; repeated
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk: Vec<PathBuf>,
+
+    /// Folder of the metadata; without --data, keys, CA and admin socket lie here too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) meta: Option<PathBuf>,
+
+    /// Address of the S3 face; repeated [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) s3_listen: Vec<SocketAddr>,
+
+    /// `auto` (own CA, written to DIR/ca.crt), `off`, or two PEM files as CERT,KEY [default: auto]
+    #[arg(long, value_name = "auto|off|CERT,KEY")]
+    pub(crate) tls: Option<TlsChoice>,
+
+    /// Name or address for the certificate of `--tls auto`, beside localhost and the host's own; repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_name: Vec<String>,
+
+    /// Domain under which buckets are reached as BUCKET.DOMAIN; repeated
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) s3_domain: Vec<String>,
+
+    /// Data and parity units of new objects, as `4+2`, or `auto` by the number of disks [default: auto]
+    #[arg(long, value_name = "auto|k+m")]
+    pub(crate) profile: Option<ProfileSetting>,
+
+    /// Longest life of a presigned URL [default: 7d]
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) presign_expires_max: Option<Period>,
+
+    /// Time that running requests get at shutdown [default: 25s]
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) shutdown_limit: Option<Period>,
+
+    /// Write the root key of the first start into this file (mode 0600) instead of showing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_key_file: Option<PathBuf>,
+
+    /// How log lines are written [default: text]
+    #[arg(long, value_name = "text|json")]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Log level, also by module as in `info,cairn_meta=debug` [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+/// Looks up an environment variable.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The process's own environment.
+pub(crate) fn process_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+impl Settings {
+    /// The layer of a TOML file. An unknown key is refused by its name.
+    pub(crate) fn from_toml(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))
+    }
+
+    /// The layer of the environment. Other variables that begin with `CAIRN_` are none of ours: Kubernetes makes some.
+    pub(crate) fn from_environment(look: Environment<'_>) -> Result<Self> {
+        Ok(Self {
+            data: path(look, "CAIRN_DATA"),
+            disks: one(look, "CAIRN_DISKS")?,
+            disk: list(look, "CAIRN_DISK")?,
+            meta: path(look, "CAIRN_META"),
+            s3_listen: list(look, "CAIRN_S3_LISTEN")?,
+            tls: one(look, "CAIRN_TLS")?,
+            tls_name: list(look, "CAIRN_TLS_NAME")?,
+            s3_domain: list(look, "CAIRN_S3_DOMAIN")?,
+            profile: one(look, "CAIRN_PROFILE")?,
+            presign_expires_max: one(look, "CAIRN_PRESIGN_EXPIRES_MAX")?,
+            shutdown_limit: one(look, "CAIRN_SHUTDOWN_LIMIT")?,
+            root_key_file: path(look, "CAIRN_ROOT_KEY_FILE"),
+            log_format: one(look, "CAIRN_LOG_FORMAT")?,
+            log_level: one(look, "CAIRN_LOG_LEVEL")?,
+        })
+    }
+
+    /// This layer on top of another. A list replaces the list below it as a whole.
+    pub(crate) fn over(self, below: Self) -> Self {
+        // `--disks` and `--disk` are two ways to say one thing: the upper layer's word counts.
+        let disks = if self.disk.is_empty() { self.disks.or(below.disks) } else { self.disks };
+        let disk = if self.disks.is_some() { self.disk } else { upper(self.disk, below.disk) };
+        Self {
+            data: self.data.or(below.data),
+            disks: if disk.is_empty() { disks } else { None },
+            disk,
+            meta: self.meta.or(below.meta),
+            s3_listen: upper(self.s3_listen, below.s3_listen),
+            tls: self.tls.or(below.tls),
+            tls_name: upper(self.tls_name, below.tls_name),
+            s3_domain: upper(self.s3_domain, below.s3_domain),
+            profile: self.profile.or(below.profile),
+            presign_expires_max: self.presign_expires_max.or(below.presign_expires_max),
+            shutdown_limit: self.shutdown_limit.or(below.shutdown_limit),
+            root_key_file: self.root_key_file.or(below.root_key_file),
+            log_format: self.log_format.or(below.log_format),
+            log_level: self.log_level.or(below.log_level),
+        }
+    }
+}
+
+fn upper<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
+    if upper.is_empty() { below } else { upper }
+}
+
+fn path(look: Environment<'_>, name: &str) -> Option<PathBuf> {
+    look(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// A variable's text; an empty one counts as not set.
+pub(super) fn text(look: Environment<'_>, name: &str) -> Result<Option<String>> {
+    match look(name).map(OsString::into_string) {
+        None => Ok(None),
+        Some(Ok(text)) if text.is_empty() => Ok(None),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(_)) => bail!("environment variable {name} is not UTF-8"),
+    }
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error| anyhow::anyhow!("`{text}`: {error}")).with_context(|| format!("environment variable {name}"))
+}
+
+fn one<T: FromStr<Err: std::fmt::Display>>(look: Environment<'_>, name: &str) -> Result<Option<T>> {
+    text(look, name)?.map(|text| parse(name, &text)).transpose()
+}
+
+fn list<T: FromStr<Err: std::fmt::Display>>(look: Environment<'_>, name: &str) -> Result<Vec<T>> {
+    let text = text(look, name)?.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| parse(name, item)).collect()
+}

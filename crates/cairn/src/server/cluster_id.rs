@@ -1,0 +1,140 @@
+//! The cluster's id: drawn when the metadata's folder is new, kept in it, and nowhere else.
+//!
+//! ```text
+//! META/CAIRN-CLUSTER   the id, and whether the metadata group was ever formed
+//!      voter-1/        the group's member
+//! ```
+//!
+//! Who loses the metadata loses the id with it, so that the disks of the lost cluster are refused instead of being
+//! taken into one that knows none of their objects. For the same reason a member that is gone is not formed anew.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{secrets::write_private, server::lock::make_private_folder};
+
+const TITLE: &str = "cairn cluster ";
+const NAME: &str = "CAIRN-CLUSTER";
+
+/// The metadata's folder of a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct MetaFolder {
+    folder: PathBuf,
+    /// The cluster.
+    pub(crate) cluster_id: u128,
+    formed: bool,
+}
+
+impl MetaFolder {
+    /// Reads whose folder it is; one that holds nothing yet becomes a new cluster's.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        make_private_folder(folder)?;
+        let path = folder.join(NAME);
+        let found = match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(folder, &text)
+                .with_context(|| format!("{} is damaged: restore it from a backup", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::draw(folder)?,
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        if found.formed && !found.voter().is_dir() {
+            bail!(
+                "the metadata in {} is gone: put the folder back whole from a copy; to begin anew with nothing, give \
+                 empty folders for metadata and disks",
+                found.voter().display()
+            );
+        }
+        Ok(found)
+    }
+
+    /// The folder of the group's member on this node.
+    pub(crate) fn voter(&self) -> PathBuf {
+        self.folder.join("voter-1")
+    }
+
+    /// The group has been formed: from now on it is never formed again under this id.
+    pub(crate) fn set_formed(&mut self) -> Result<()> {
+        if !self.formed {
+            self.formed = true;
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn draw(folder: &Path) -> Result<Self> {
+        if let Some(found) = foreign(folder)? {
+            bail!(
+                "the metadata folder {} holds {found} and no {NAME} file: give an empty folder, or restore the file",
+                folder.display()
+            );
+        }
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("{error}")).context("draw the cluster's id")?;
+        let drawn = Self { folder: folder.to_owned(), cluster_id: u128::from_be_bytes(bytes), formed: false };
+        drawn.write()?;
+        Ok(drawn)
+    }
+
+    fn write(&self) -> Result<()> {
+        let phase = if self.formed { "formed" } else { "forming" };
+        write_private(&self.folder.join(NAME), &format!("{TITLE}{:032x}\n{phase}\n", self.cluster_id))
+    }
+
+    fn parse(folder: &Path, text: &str) -> Option<Self> {
+        let (id, phase) = text.strip_prefix(TITLE)?.strip_suffix('\n')?.split_once('\n')?;
+        let cluster_id = (id.len() == 32).then(|| u128::from_str_radix(id, 16).ok()).flatten()?;
+        let formed = match phase {
+            "formed" => true,
+            "forming" => false,
+            _ => return None,
+        };
+        Some(Self { folder: folder.to_owned(), cluster_id, formed })
+    }
+}
+
+/// Something in the folder that is not ours. Without `--data` the data folder's own files lie here too.
+fn foreign(meta: &Path) -> Result<Option<String>> {
+    const OWN: [&str; 7] = ["cairn.lock", "keys", "ca.crt", "ca.key", "admin.sock", "lost+found", "CAIRN-CLUSTER.new"];
+    for entry in fs::read_dir(meta).with_context(|| format!("list {}", meta.display()))? {
+        let name = entry.with_context(|| format!("list {}", meta.display()))?.file_name();
+        if !OWN.iter().any(|own| name == *own) {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_kept_and_no_other_folder_is_taken() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("meta");
+        let first = MetaFolder::open(&folder).unwrap();
+        assert_eq!(MetaFolder::open(&folder).unwrap(), first);
+        let path = folder.join(NAME);
+        for bad in ["", "cairn cluster 12\nformed\n", "cairn cluster 00000000000000000000000000000000\nelse\n"] {
+            fs::write(&path, bad).unwrap();
+            assert!(MetaFolder::open(&folder).unwrap_err().to_string().contains("damaged"), "{bad}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(folder.join("voter-1")).unwrap();
+        assert!(MetaFolder::open(&folder).unwrap_err().to_string().contains("holds voter-1"));
+    }
+
+    #[test]
+    fn a_group_that_was_formed_is_not_formed_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut meta = MetaFolder::open(temp.path()).unwrap();
+        fs::create_dir(meta.voter()).unwrap();
+        meta.set_formed().unwrap();
+        assert_eq!(MetaFolder::open(temp.path()).unwrap(), meta);
+        fs::remove_dir(meta.voter()).unwrap();
+        assert!(MetaFolder::open(temp.path()).unwrap_err().to_string().contains("is gone"));
+    }
+}

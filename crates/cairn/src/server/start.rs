@@ -1,0 +1,144 @@
+//! The way up: the order in which parts start, and what happens if one cannot.
+//!
+//! ```text
+//! signals → lock of the data folder → metadata group → key file and root key → engine (disks)
+//!         → admin socket → gateway → admin service → "ready: https://…" on stdout
+//! ```
+//!
+//! The admin service answers once the gateway listens, since it says where; callers wait in the socket's backlog.
+
+use std::{fs, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result};
+use cairn_cluster::{DiskFolder, Engine, EngineOptions, RandomIds};
+use cairn_gateway::{Gateway, GatewayOptions, TlsMode};
+use cairn_meta::{Clock, MetaHandle, MetaOptions, SystemClock};
+use cairn_proto::{NodeId, admin::ServerInfo};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cluster_id::MetaFolder,
+    disks::RocksDisks,
+    identities,
+    lock::DataLock,
+    shutdown::{Admin, Parts, Signals},
+};
+use crate::{
+    admin::{self, AdminService},
+    config::{Config, TlsChoice},
+    output,
+    secrets::Sealer,
+};
+
+/// The only node there is.
+const NODE: NodeId = NodeId(1);
+/// The only voter there is.
+const VOTER: u64 = 1;
+
+/// Starts all parts, serves until a signal comes, and ends them.
+pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let _lock = DataLock::take(&config.home)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.home.display(), disks = config.disks.len(), "starting");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut meta_folder = MetaFolder::open(&config.meta)?;
+    let cluster_id = meta_folder.cluster_id;
+    let options = MetaOptions { folder: meta_folder.voter(), cluster_id, voter: VOTER, memory: false };
+    let meta = MetaHandle::start(options, Arc::clone(&clock)).await.context("start the metadata group")?;
+    meta_folder.set_formed()?;
+    let mut parts = Parts { meta, engine: None, gateway: None, admin: None };
+
+    let started = tokio::select! {
+        started = start_parts(&config, cluster_id, &clock, &mut parts) => started,
+        (signal, _) = signals.next() => Err(anyhow::anyhow!("{signal} came before the server was ready")),
+    };
+    if started.is_ok() {
+        let (signal, _) = signals.next().await;
+        tracing::info!(signal, "stopping: running requests finish");
+    }
+    signals.end_at_next();
+    let clean = parts.stop().await;
+    admin::remove(&config.admin_socket());
+    started?;
+    tracing::info!(clean, "stopped");
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, parts: &mut Parts) -> Result<()> {
+    let sealer = identities::prepare(config, &parts.meta, clock.as_ref()).await?;
+    let engine = start_engine(config, cluster_id, parts.meta.clone()).await?;
+    parts.engine = Some(engine.clone());
+    let socket = admin::bind(&config.admin_socket())?;
+    let gateway = start_gateway(config, engine.clone(), Arc::clone(&sealer), Arc::clone(clock)).await?;
+    let (addresses, keys) = (gateway.local_addrs().to_vec(), gateway.identities().clone());
+    parts.gateway = Some(gateway);
+
+    let scheme = if config.tls == TlsChoice::Off { "http" } else { "https" };
+    let (of, texts) = (config.clone(), addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+    // Read at each question: certificates are renewed while the server runs.
+    let info = Box::new(move || server_info(&of, texts.clone()));
+    let meta_folder = config.meta.display().to_string();
+    let forget_keys = Box::new(move || keys.invalidate());
+    let service = AdminService::new(engine, sealer, Arc::clone(clock), forget_keys, info, meta_folder);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(admin::serve(service, socket, stop.clone()));
+    parts.admin = Some(Admin { stop, task });
+
+    let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
+    tracing::info!(addresses = ?urls, "ready");
+    if let Err(error) = output::try_line(&format!("ready: {}", urls.join(" "))) {
+        tracing::debug!(%error, "nobody reads stdout");
+    }
+    Ok(())
+}
+
+async fn start_engine(config: &Config, cluster_id: u128, meta: MetaHandle) -> Result<Engine> {
+    let options = EngineOptions {
+        node: NODE,
+        cluster_id,
+        folders: config.disks.iter().map(|folder| DiskFolder { folder: folder.clone() }).collect(),
+        profile: config.profile,
+        ..EngineOptions::default()
+    };
+    let disks = Arc::new(RocksDisks { cluster_id });
+    Engine::start(options, meta, disks, Arc::new(RandomIds::from_system())).await.context("start the object engine")
+}
+
+async fn start_gateway(
+    config: &Config,
+    engine: Engine,
+    sealer: Arc<Sealer>,
+    clock: Arc<dyn Clock>,
+) -> Result<Gateway> {
+    let tls = match &config.tls {
+        TlsChoice::Auto => TlsMode::Authority { folder: config.home.clone(), names: config.tls_names.clone() },
+        TlsChoice::Off => TlsMode::Off,
+        TlsChoice::Files { cert, key } => TlsMode::Files { cert: cert.clone(), key: key.clone() },
+    };
+    let options = GatewayOptions {
+        listen: config.s3_listen.clone(),
+        tls,
+        domains: config.s3_domains.clone(),
+        expires_max: config.presign_expires_max,
+        shutdown_within: config.shutdown_limit,
+        ..GatewayOptions::default()
+    };
+    Gateway::start(options, engine, sealer, clock).await.context("start the S3 face")
+}
+
+fn server_info(config: &Config, s3_addresses: Vec<String>) -> Result<ServerInfo> {
+    let read = |path: &std::path::Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+    let ca = config.ca_certificate();
+    Ok(ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        s3_addresses,
+        tls: config.tls != TlsChoice::Off,
+        ca_pem: ca.as_deref().map(read).transpose()?.unwrap_or_default(),
+        certificate_pem: match &config.tls {
+            TlsChoice::Files { cert, .. } => read(cert)?,
+            TlsChoice::Auto | TlsChoice::Off => String::new(),
+        },
+        ca_path: ca.map(|path| path.display().to_string()).unwrap_or_default(),
+        tls_names: config.tls_names.clone(),
+    })
+}

@@ -1,0 +1,111 @@
+//! The commands against a running server.
+
+use std::{fs, process::Stdio};
+
+use crate::server::{Server, cairn, complained, said};
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn buckets_keys_status_and_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("d"), &[], &[]);
+    buckets(&server);
+    keys(&server);
+    status_and_check(&server);
+    runner_config(&server);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+fn buckets(server: &Server) {
+    said(&server.run(&["bucket", "create", "cache"]));
+    assert!(complained(&server.run(&["bucket", "create", "cache"]), 1).contains("exists"));
+    said(&server.run(&["bucket", "create", "cache", "--if-missing"]));
+    assert!(complained(&server.run(&["bucket", "create", "No_Name"]), 1).contains("no bucket name"));
+    said(&server.run(&["bucket", "quota", "cache", "1GiB"]));
+    let info = json(&said(&server.run(&["bucket", "info", "cache", "--json"])));
+    assert_eq!((&info["quota_bytes"], &info["objects"]), (&serde_json::json!(1_u64 << 30), &serde_json::json!(0)));
+    said(&server.run(&["bucket", "quota", "cache", "none"]));
+    assert!(said(&server.run(&["bucket", "info", "cache"])).contains("none"));
+    said(&server.run(&["bucket", "create", "gone"]));
+    said(&server.run(&["bucket", "delete", "gone"]));
+    assert!(complained(&server.run(&["bucket", "info", "gone"]), 1).contains("no such bucket"));
+    let listed = said(&server.run(&["bucket", "list", "--json"]));
+    assert_eq!(listed.lines().map(|line| json(line)["name"].clone()).collect::<Vec<_>>(), ["cache"]);
+}
+
+fn keys(server: &Server) {
+    assert!(complained(&server.run(&["key", "create", "--bucket", "none"]), 1).contains("cairn bucket create none"));
+    let created = json(&said(&server.run(&["key", "create", "--bucket", "cache", "--prefix", "a/", "--read-only", "--json"])));
+    let (access, secret) = (created["key"]["access_key"].as_str().unwrap(), created["secret_key"].as_str().unwrap());
+    assert_eq!((access.len(), secret.len()), (20, 40));
+    assert_eq!(created["key"]["write"], false);
+    let state = || {
+        let listed = said(&server.run(&["key", "list"]));
+        assert!(!listed.contains(secret));
+        listed.lines().find(|line| line.starts_with(access)).map(|line| line.contains("  off  "))
+    };
+    assert_eq!(state(), Some(false));
+    said(&server.run(&["key", "disable", access]));
+    assert_eq!(state(), Some(true));
+    said(&server.run(&["key", "enable", access]));
+    assert_eq!(state(), Some(false));
+    said(&server.run(&["key", "remove", access]));
+    assert_eq!(state(), None);
+    assert!(complained(&server.run(&["key", "remove", access]), 1).contains("no such access key"));
+    assert!(!server.log().contains(secret), "no secret in a log");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let list = cairn(&["key", "list"]).env("CAIRN_DATA", &server.home).stdout(Stdio::from(writer)).status().unwrap();
+    assert_eq!(list.code(), Some(141));
+}
+
+fn status_and_check(server: &Server) {
+    let status = json(&said(&server.run(&["status", "--json"])));
+    let disks = status["disks"].as_array().unwrap();
+    assert_eq!(disks.len(), 6);
+    assert!(disks.iter().all(|disk| disk["state"] == "serving"), "{status}");
+    assert_eq!((&status["writable"], &status["missing_shards"]), (&serde_json::json!(true), &serde_json::json!(0)));
+    assert_eq!((&status["meta"]["copies"], &status["meta"]["leader"]), (&serde_json::json!(1), &serde_json::json!(true)));
+    assert_eq!(status["groups"][0]["profile"], "4+2");
+    let shown = said(&server.run(&["status"]));
+    assert!(shown.contains("ONE copy") && shown.contains("Not protected:"), "{shown}");
+    for words in [&["check"][..], &["check", "--verify"]] {
+        assert!(said(&server.run(words)).contains("all is whole"));
+    }
+}
+
+fn runner_config(server: &Server) {
+    let text = said(&server.run(&["runner-config", "--bucket", "cache", "--prefix", "team", "--only", "toml"]));
+    let parsed: toml::Table = toml::from_str(&text).unwrap();
+    let s3 = &parsed["runners"]["cache"]["s3"];
+    assert_eq!(s3["BucketName"].as_str(), Some("cache"));
+    let port = server.url.rsplit(':').next().unwrap();
+    assert_eq!(s3["ServerAddress"].as_str().unwrap(), format!("localhost:{port}"));
+    let all = said(&server.run(&["runner-config", "--bucket", "cache", "--endpoint", "cache.lan:9000"]));
+    let ca = fs::read_to_string(server.home.join("ca.crt")).unwrap();
+    assert!(all.contains(ca.trim_end()) && all.contains("secretName: s3access") && all.contains("cache.lan:9000"), "{all}");
+    let keys = said(&server.run(&["key", "list"]));
+    assert!(keys.contains("cache/team/*") && keys.contains("cache/*"), "{keys}");
+}
+
+#[test]
+fn healthcheck_trusts_a_certificate_from_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let issued = rcgen::generate_simple_self_signed(vec!["cache.lan".to_owned()]).unwrap();
+    fs::write(at("tls.crt"), issued.cert.pem()).unwrap();
+    fs::write(at("tls.key"), issued.signing_key.serialize_pem()).unwrap();
+    let tls = format!("{},{}", at("tls.crt"), at("tls.key"));
+    let server = Server::start(&folder.path().join("d"), &["--disks", "1", "--tls", &tls], &[]);
+    assert_eq!(said(&server.run(&["healthcheck"])), "ready\n");
+    assert!(!server.home.join("ca.crt").exists());
+    assert_eq!(server.stop().code(), Some(0));
+    let plain = Server::start(&folder.path().join("p"), &["--disks", "1", "--tls", "off"], &[]);
+    assert!(plain.url.starts_with("http://"));
+    assert_eq!(said(&plain.run(&["healthcheck"])), "ready\n");
+    assert_eq!(plain.stop().code(), Some(0));
+}

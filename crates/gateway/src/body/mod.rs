@@ -1,0 +1,9 @@
+//! Bodies: what comes in is counted, decoded, hashed and verified; what goes out is streamed and watched.
+
+mod digester;
+mod outgoing;
+mod payload;
+
+pub(crate) use digester::Digester;
+pub(crate) use outgoing::{AnswerBody, stream_body};
+pub(crate) use payload::{Inbound, Payload, PayloadOptions};

@@ -1,0 +1,125 @@
+//! One authenticated request on its way through an operation, and what all operations share.
+
+use std::{future::Future, sync::Arc};
+
+use cairn_cluster::{Engine, EngineError};
+use cairn_meta::{BucketRow, Clock};
+use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
+use http::HeaderMap;
+use time::OffsetDateTime;
+
+use crate::{
+    admission::Admission,
+    authorize::{Action, authorize},
+    body::{Inbound, Payload, PayloadOptions},
+    error::answer_for,
+    identities::{Identities, Identity},
+    metrics::Metrics,
+    options::GatewayOptions,
+    tasks::Tasks,
+};
+
+/// What every request needs.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) options: Arc<GatewayOptions>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identities: Identities,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tasks: Tasks,
+}
+
+impl Shared {
+    /// The time, as clients see it.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        moment(self.clock.now_ms())
+    }
+
+    /// A row's time, never ahead of ours: a runner that sees the future keeps its old cache.
+    pub(crate) fn modified(&self, modified_ms: u64) -> OffsetDateTime {
+        moment(modified_ms.min(self.clock.now_ms()))
+    }
+}
+
+/// A moment from milliseconds since 1970.
+pub(crate) fn moment(ms: u64) -> OffsetDateTime {
+    dates::from_unix_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+/// An authenticated request.
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) target: Target,
+    pub(crate) query: Query,
+    /// The headers that take effect.
+    pub(crate) headers: HeaderMap,
+    pub(crate) host: String,
+    pub(crate) payload: PayloadKind,
+    pub(crate) chunk_signer: Option<ChunkSigner>,
+    pub(crate) inbound: Option<Inbound>,
+}
+
+impl Call {
+    /// The bucket; operations that have none do not ask.
+    pub(crate) fn bucket_name(&self) -> &str {
+        self.target.bucket().unwrap_or_default()
+    }
+
+    /// The key; operations that have none do not ask.
+    pub(crate) fn key(&self) -> &str {
+        self.target.key().unwrap_or_default()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// May the sender do that?
+    pub(crate) fn authorize(&self, action: Action<'_>) -> Result<(), S3Error> {
+        authorize(&self.identity.scope, action)
+    }
+
+    /// May the sender read this key?
+    pub(crate) fn authorize_read(&self) -> Result<(), S3Error> {
+        self.authorize(Action::Read { bucket: self.bucket_name(), key: self.key() })
+    }
+
+    /// May the sender write this key?
+    pub(crate) fn authorize_write(&self) -> Result<(), S3Error> {
+        self.authorize(Action::Write { bucket: self.bucket_name(), key: self.key() })
+    }
+
+    /// The bucket's row.
+    pub(crate) async fn bucket(&self) -> Result<BucketRow, S3Error> {
+        find_bucket(self.engine(), self.bucket_name()).await
+    }
+
+    /// The body, to be read once. `fallback` names a checksum to compute where the request names none.
+    pub(crate) fn take_payload(&mut self, fallback: Option<cairn_s3::ChecksumAlgorithm>) -> Result<Payload, S3Error> {
+        let inbound = self.inbound.take().ok_or(S3ErrorCode::InternalError)?;
+        let options = PayloadOptions { kind: self.payload, chunk_signer: self.chunk_signer.take(), fallback };
+        Payload::new(inbound, &self.headers, options)
+    }
+
+    /// Does work that changes something to its end, even if the client goes away: half a commit is worse than one
+    /// nobody hears of.
+    pub(crate) async fn settle<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, S3Error> {
+        self.shared.tasks.settle(work).await.unwrap_or(Err(EngineError::Unknown)).map_err(answer_for)
+    }
+}
+
+/// A bucket's row; an error that names the bucket.
+pub(crate) async fn find_bucket(engine: &Engine, name: &str) -> Result<BucketRow, S3Error> {
+    engine.bucket(name).await.map_err(|error| {
+        let answer = answer_for(error);
+        match answer.code {
+            S3ErrorCode::NoSuchBucket => answer.with("BucketName", name),
+            _ => answer,
+        }
+    })
+}

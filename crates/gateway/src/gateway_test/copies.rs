@@ -1,0 +1,48 @@
+//! CopyObject.
+
+use super::world::{ROOT, World, ask, bytes_of};
+
+#[tokio::test]
+async fn copies_keep_or_replace_metadata() {
+    let world = World::new().await;
+    for (name, length) in [("small", 100), ("large", 300_000)] {
+        let (from, to) = (format!("/bucket/{name} source"), format!("/bucket/{name}-copy"));
+        let body = bytes_of(length);
+        let path = from.replace(' ', "%20");
+        world.send(ROOT, ask("PUT", &path).header("x-amz-meta-a", "b").body(body.clone())).await.expect(200);
+        let copied = world.send(ROOT, ask("PUT", &to).header("x-amz-copy-source", &path)).await.expect(200);
+        assert!(!copied.element("ETag").is_empty() && !copied.element("LastModified").is_empty());
+        let read = world.get(&to).await.expect(200);
+        assert_eq!((&read.body, read.header("x-amz-meta-a")), (&body, "b"));
+
+        let replace = ask("PUT", &to)
+            .header("x-amz-copy-source", &path)
+            .header("x-amz-metadata-directive", "REPLACE")
+            .header("x-amz-meta-c", "d")
+            .header("x-amz-checksum-algorithm", "SHA256");
+        let replaced = world.send(ROOT, replace).await.expect(200);
+        assert!(!replaced.element("ChecksumSHA256").is_empty());
+        let read = world.get(&to).await.expect(200);
+        assert_eq!((read.header("x-amz-meta-a"), read.header("x-amz-meta-c")), ("", "d"));
+        world.send(ROOT, ask("DELETE", &path)).await.expect(204);
+        assert_eq!(world.get(&to).await.expect(200).body, body, "a copy outlives its source");
+    }
+}
+
+#[tokio::test]
+async fn copies_that_are_refused() {
+    let world = World::new().await;
+    let etag = world.put("/bucket/key", "x").await.header("etag").to_owned();
+    let copy = |source| ask("PUT", "/bucket/key").header("x-amz-copy-source", source);
+    world.send(ROOT, copy("/bucket/key")).await.expect_error(400, "InvalidRequest");
+    world.send(ROOT, copy("/bucket/key").header("x-amz-metadata-directive", "REPLACE")).await.expect(200);
+    world.send(ROOT, copy("/bucket/none")).await.expect_error(404, "NoSuchKey");
+    world.send(ROOT, copy("/nowhere/key")).await.expect_error(404, "NoSuchBucket");
+    let other = |name, value| ask("PUT", "/bucket/other").header("x-amz-copy-source", "bucket/key").header(name, value);
+    for (name, value) in
+        [("x-amz-copy-source-if-match", "\"other\""), ("x-amz-copy-source-if-none-match", etag.as_str())]
+    {
+        world.send(ROOT, other(name, value)).await.expect_error(412, "PreconditionFailed");
+    }
+    world.send(ROOT, other("x-amz-copy-source-if-match", &etag)).await.expect(200);
+}

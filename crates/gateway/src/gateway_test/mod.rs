@@ -1,0 +1,11 @@
+//! The gateway from outside: requests over loopback, signed by the protocol crate, over an engine in memory.
+
+mod bodies;
+mod copies;
+mod identities;
+mod lists;
+mod multipart;
+mod objects;
+mod pages;
+mod wire;
+mod world;

@@ -1,0 +1,113 @@
+//! Uploads in parts.
+
+use bytes::Bytes;
+use cairn_s3::{ChecksumAlgorithm, ChecksumHasher};
+
+use super::world::{Reply, ROOT, World, ask, bytes_of};
+
+const KEY: &str = "/bucket/parts";
+const PART: usize = 5 << 20;
+
+async fn begin(world: &World, checksum: Option<&str>) -> String {
+    let mut request = ask("POST", KEY).query("uploads").header("x-amz-meta-a", "b");
+    if let Some(checksum) = checksum {
+        request = request.header("x-amz-checksum-algorithm", checksum);
+    }
+    world.send(ROOT, request).await.expect(200).element("UploadId").to_owned()
+}
+
+async fn part(world: &World, upload: &str, number: u32, body: Bytes) -> Reply {
+    let query = format!("partNumber={number}&uploadId={upload}");
+    world.send(ROOT, ask("PUT", KEY).query(&query).body(body)).await
+}
+
+async fn complete(world: &World, upload: &str, parts: &[(u32, &str)]) -> Reply {
+    let parts: String = parts
+        .iter()
+        .map(|(number, etag)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"))
+        .collect();
+    let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    world.send(ROOT, ask("POST", KEY).query(&format!("uploadId={upload}")).body(document)).await
+}
+
+#[tokio::test]
+async fn parts_become_one_object() {
+    let world = World::new().await;
+    let upload = begin(&world, Some("CRC32")).await;
+    let (first, second) = (bytes_of(PART), bytes_of(1000));
+    let second_reply = part(&world, &upload, 7, second.clone()).await.expect(200);
+    let first_reply = part(&world, &upload, 2, first.clone()).await.expect(200);
+    let crc = |bytes: &[u8]| {
+        let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Crc32);
+        hasher.update(bytes);
+        hasher.finish().to_string()
+    };
+    assert_eq!(first_reply.header("x-amz-checksum-crc32"), crc(&first), "the upload's checksum is computed");
+
+    let listed = world.send(ROOT, ask("GET", KEY).query(&format!("uploadId={upload}"))).await.expect(200);
+    assert_eq!((listed.element("PartNumber"), listed.element("Size")), ("2", "5242880"));
+    let uploads = world.send(ROOT, ask("GET", "/bucket").query("uploads")).await.expect(200);
+    assert_eq!(uploads.element("UploadId"), upload);
+
+    let parts = [(2, first_reply.header("etag")), (7, second_reply.header("etag"))];
+    let done = complete(&world, &upload, &parts).await.expect(200);
+    assert!(done.element("ETag").ends_with("-2&quot;"), "{}", done.text());
+    assert!(done.element("ChecksumCRC32").ends_with("-2"));
+    let again = complete(&world, &upload, &parts).await.expect(200);
+    assert_eq!(again.element("ETag"), done.element("ETag"), "a repeated complete answers as the first did");
+
+    let read = world.get(KEY).await.expect(200);
+    assert_eq!(read.body, [first.clone(), second.clone()].concat());
+    assert_eq!(read.header("x-amz-meta-a"), "b");
+    let one = world.send(ROOT, ask("GET", KEY).query("partNumber=7")).await.expect(206);
+    assert_eq!((one.body, one.headers["x-amz-mp-parts-count"].to_str().unwrap()), (second, "2"));
+    let across = world.send(ROOT, ask("GET", KEY).header("range", "bytes=5242878-5242881")).await.expect(206);
+    assert_eq!(across.body, [&first[PART - 2..], &bytes_of(1000)[..2]].concat());
+    let head = world.send(ROOT, ask("HEAD", KEY).header("x-amz-checksum-mode", "ENABLED")).await.expect(200);
+    assert_eq!(head.header("x-amz-checksum-type"), "COMPOSITE");
+}
+
+#[tokio::test]
+async fn what_cannot_be_completed() {
+    let world = World::new().await;
+    let upload = begin(&world, None).await;
+    let etag = part(&world, &upload, 1, bytes_of(1000)).await.expect(200).header("etag").to_owned();
+    part(&world, &upload, 2, bytes_of(1000)).await.expect(200);
+    complete(&world, &upload, &[(1, &etag), (2, &etag)]).await.expect_error(400, "EntityTooSmall");
+    complete(&world, &upload, &[(2, &etag), (1, &etag)]).await.expect_error(400, "InvalidPartOrder");
+    complete(&world, &upload, &[(1, &etag), (3, &etag)]).await.expect_error(400, "InvalidPart");
+    complete(&world, &upload, &[(1, &"0".repeat(32))]).await.expect_error(400, "InvalidPart");
+    complete(&world, &upload, &[]).await.expect_error(400, "MalformedXML");
+    complete(&world, &"0".repeat(24), &[(1, &etag)]).await.expect_error(404, "NoSuchUpload");
+    complete(&world, "garbage", &[(1, &etag)]).await.expect_error(404, "NoSuchUpload");
+    part(&world, &"0".repeat(24), 1, bytes_of(10)).await.expect_error(404, "NoSuchUpload");
+    for number in [0, 10_001] {
+        part(&world, &upload, number, bytes_of(10)).await.expect_error(400, "InvalidArgument");
+    }
+    let query = format!("uploadId={upload}");
+    world.send(ROOT, ask("DELETE", KEY).query(&query)).await.expect(204);
+    world.send(ROOT, ask("DELETE", KEY).query(&query)).await.expect_error(404, "NoSuchUpload");
+    complete(&world, &upload, &[(1, &etag)]).await.expect_error(404, "NoSuchUpload");
+    world.get(KEY).await.expect_error(404, "NoSuchKey");
+}
+
+#[tokio::test]
+async fn parts_copied_from_an_object() {
+    let world = World::new().await;
+    let source = bytes_of(PART + 5000);
+    world.put("/bucket/source", source.clone()).await;
+    let upload = begin(&world, None).await;
+    let copy = |number: u32, range: &'static str| {
+        let (world, query) = (&world, format!("partNumber={number}&uploadId={upload}"));
+        async move {
+            let request = ask("PUT", KEY).query(&query).header("x-amz-copy-source", "/bucket/source");
+            world.send(ROOT, request.header("x-amz-copy-source-range", range)).await
+        }
+    };
+    let first = copy(1, "bytes=0-5242879").await.expect(200);
+    let second = copy(2, "bytes=100-199").await.expect(200);
+    copy(3, "bytes=0-99999999").await.expect_error(400, "InvalidArgument");
+    let (first, second) = (first.element("ETag").replace("&quot;", ""), second.element("ETag").replace("&quot;", ""));
+    complete(&world, &upload, &[(1, &first), (2, &second)]).await.expect(200);
+    assert_eq!(world.get(KEY).await.expect(200).body, [&source[..PART], &source[100..200]].concat());
+}

@@ -1,0 +1,171 @@
+//! What a client library hides: lengths, `Expect`, TLS, limits and the end.
+
+use std::{sync::Arc, time::Duration};
+
+use cairn_s3::{RequestParts, sigv4::Signer};
+use http::HeaderMap;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::world::{Ask, ROOT, UNSIGNED, World, ask, bytes_of, now, signer};
+use crate::{GatewayOptions, TlsMode};
+
+/// The head of a signed request as it goes over the wire.
+fn head(world: &World, signer: &Signer, request: &Ask<'_>, further: &str) -> String {
+    let headers = HeaderMap::new();
+    let parts =
+        RequestParts { method: &request.method, host: &world.host, path: request.path, query: "", headers: &headers };
+    let (signed, _) = signer.sign(&parts, UNSIGNED, now()).unwrap();
+    let signed: String =
+        signed.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+    format!("{} {} HTTP/1.1\r\nhost: {}\r\n{signed}{further}\r\n", request.method, request.path, world.host)
+}
+
+/// Reads up to the end of the head, and the body if its length is told.
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return text;
+            }
+        }
+        let mut byte = [0; 1024];
+        let count = stream.read(&mut byte).await.unwrap();
+        if count == 0 {
+            return text;
+        }
+        read.extend_from_slice(&byte[..count]);
+    }
+}
+
+#[tokio::test]
+async fn a_put_without_length_is_refused() {
+    let world = World::new().await;
+    let request = ask("PUT", "/bucket/key");
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    let sent = head(&world, &signer(ROOT), &request, "transfer-encoding: chunked\r\n");
+    stream.write_all(format!("{sent}3\r\nabc\r\n0\r\n\r\n").as_bytes()).await.unwrap();
+    let answered = answer(&mut stream).await;
+    assert!(answered.starts_with("HTTP/1.1 411 ") && answered.contains("MissingContentLength"), "{answered}");
+    world.get("/bucket/key").await.expect_error(404, "NoSuchKey");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_only_from_those_who_may_send_it() {
+    let world = World::new().await;
+    let request = ask("PUT", "/bucket/key");
+    let further = "content-length: 3\r\nexpect: 100-continue\r\n";
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    stream.write_all(head(&world, &signer(ROOT), &request, further).as_bytes()).await.unwrap();
+    let asked = answer(&mut stream).await;
+    assert!(asked.starts_with("HTTP/1.1 100 "), "{asked}");
+    stream.write_all(b"abc").await.unwrap();
+    let stored = answer(&mut stream).await;
+    assert!(stored.starts_with("HTTP/1.1 200 "), "{stored}");
+
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    let wrong = Signer::new(ROOT, "another secret", "us-east-1");
+    stream.write_all(head(&world, &wrong, &request, further).as_bytes()).await.unwrap();
+    let refused = answer(&mut stream).await;
+    assert!(refused.starts_with("HTTP/1.1 403 ") && refused.contains("SignatureDoesNotMatch"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_body_that_stands_still_ends_with_its_request() {
+    let world = World::with(GatewayOptions { idle_max: Duration::from_millis(100), ..Default::default() }).await;
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    let sent = head(&world, &signer(ROOT), &ask("PUT", "/bucket/key"), "content-length: 3\r\n");
+    stream.write_all(format!("{sent}a").as_bytes()).await.unwrap();
+    let answered = answer(&mut stream).await;
+    assert!(answered.starts_with("HTTP/1.1 400 ") && answered.contains("RequestTimeout"), "{answered}");
+    world.get("/bucket/key").await.expect_error(404, "NoSuchKey");
+}
+
+#[tokio::test]
+async fn without_a_free_slot_a_request_is_told_to_slow_down() {
+    let world = World::with(GatewayOptions { requests_max: 1, ..Default::default() }).await;
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    let further = "content-length: 3\r\nexpect: 100-continue\r\n";
+    stream.write_all(head(&world, &signer(ROOT), &ask("PUT", "/bucket/key"), further).as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 100 "), "it has the slot");
+    let refused = world.get("/bucket/key").await;
+    refused.expect_error(503, "SlowDown");
+    assert_eq!(refused.header("retry-after"), "1");
+    stream.write_all(b"abc").await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_running_request_finishes_at_shutdown() {
+    let world = World::new().await;
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    let further = "content-length: 3\r\nexpect: 100-continue\r\n";
+    stream.write_all(head(&world, &signer(ROOT), &ask("PUT", "/bucket/key"), further).as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 100 "));
+    let finish = async {
+        stream.write_all(b"abc").await.unwrap();
+        answer(&mut stream).await
+    };
+    let ((), answered) = tokio::join!(world.gateway.shutdown(), finish);
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
+    assert!(TcpStream::connect(&world.host).await.is_err(), "nobody listens any more");
+    let bucket = world.engine.bucket("bucket").await.unwrap().id;
+    assert_eq!(world.engine.open_object(bucket, "key").await.unwrap().row().bytes, 3);
+}
+
+#[tokio::test]
+async fn tls_with_an_authority_of_our_own_in_both_versions_of_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = TlsMode::Authority { folder: folder.path().to_owned(), names: vec!["cache.test".to_owned()] };
+    // The plain client of the world cannot talk to it, so the bucket is made by hand.
+    let world = World::with_tls(tls).await;
+    world.engine.create_bucket("bucket").await.unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.path().join("ca.crt")).unwrap()).unwrap();
+    for (protocol, name) in [("h2", "cache.test"), ("http/1.1", "localhost")] {
+        let mut config = rustls::ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = TcpStream::connect(&world.host).await.unwrap();
+        let stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+        let body = bytes_of(200_000);
+        if protocol == "h2" {
+            over_http2(&world, stream, body).await;
+        } else {
+            over_http1(&world, stream, &body).await;
+        }
+    }
+}
+
+async fn over_http1(world: &World, mut stream: impl AsyncRead + AsyncWrite + Unpin, body: &[u8]) {
+    let sent = head(world, &signer(ROOT), &ask("GET", "/bucket/key"), "connection: close\r\n");
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    // Some clients' closing is not clean; what counts is that all bytes came.
+    let _ = stream.read_to_end(&mut read).await;
+    assert!(read.starts_with(b"HTTP/1.1 200 ") && read.ends_with(body));
+}
+
+async fn over_http2<T>(world: &World, stream: T, body: bytes::Bytes)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = ask("PUT", "/bucket/key").body(body);
+    let mut put = http::Request::put(format!("https://{}/bucket/key", world.host))
+        .body(http_body_util::Full::new(request.body.clone()))
+        .unwrap();
+    put.headers_mut().extend(world.sign(ROOT, &request));
+    put.headers_mut().insert("content-length", request.body.len().into());
+    assert_eq!(sender.send_request(put).await.unwrap().status(), 200);
+}

@@ -1,0 +1,192 @@
+//! CompleteMultipartUpload. Sent again after it was done, it answers as it did the first time.
+
+use std::collections::HashMap;
+
+use cairn_cluster::EngineError;
+use cairn_meta::{Body, ChosenPart, PartRow, UploadRow};
+use cairn_proto::{BucketId, UploadId};
+use cairn_s3::{
+    Checksum, ChecksumAlgorithm, ChecksumType, RequestChecksums, S3Error, S3ErrorCode, WriteConditions, etag,
+    headers::parse_mp_object_size,
+    xml::{CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, XML_BODY_BYTES_MAX},
+};
+use http::HeaderMap;
+
+use super::{preconditions, stored_checksum, upload_id};
+use crate::{
+    body::{Payload, PayloadOptions},
+    call::Call,
+    error::answer_for,
+    respond::{self, Answer},
+};
+
+/// Part rows read at once.
+const PARTS_PAGE: usize = 1000;
+
+pub(crate) async fn complete_multipart_upload(mut call: Call) -> Result<Answer, S3Error> {
+    call.authorize_write()?;
+    let upload = upload_id(&call)?;
+    let conditions = preconditions(WriteConditions::parse(&call.headers)?);
+    let announced = RequestChecksums::parse(&call.headers)?.value;
+    let body = document(&mut call)?.collect(XML_BODY_BYTES_MAX).await?;
+    let request = CompleteMultipartUpload::parse(&body)?;
+    let etag = object_etag(&request.parts)?;
+    let bucket = call.bucket().await?.id;
+
+    let row = match call.engine().upload(bucket, call.key(), upload).await {
+        Err(EngineError::NoSuchUpload) => return completed_before(&call, bucket, upload, &etag).await,
+        row => row.map_err(answer_for)?,
+    };
+    let rows = part_rows(&call, upload, &request.parts).await?;
+    check_size(&call.headers, &rows)?;
+    let checksum = object_checksum(&row, &rows, announced.as_ref())?;
+
+    let parts = request.parts.iter().map(|part| chosen(part, &row)).collect();
+    let (engine, key, tag) = (call.engine().clone(), call.key().to_owned(), etag.clone());
+    let checksum_row = checksum.as_ref().map(stored_checksum::to_row);
+    call.settle(async move {
+        engine.complete_upload(bucket, &key, upload, parts, tag, checksum_row, conditions).await
+    })
+    .await?;
+    Ok(answer(&call, etag, checksum, row.attributes.sse))
+}
+
+/// The body is the list of parts: a checksum header is the object's, not the body's.
+fn document(call: &mut Call) -> Result<Payload, S3Error> {
+    let mut headers = call.headers.clone();
+    for algorithm in ChecksumAlgorithm::ALL {
+        headers.remove(algorithm.header_name());
+    }
+    headers.remove("x-amz-checksum-type");
+    let inbound = call.inbound.take().ok_or(S3ErrorCode::InternalError)?;
+    let options = PayloadOptions { kind: call.payload, chunk_signer: call.chunk_signer.take(), fallback: None };
+    Payload::new(inbound, &headers, options)
+}
+
+/// The parts' ETags are their MD5s; `apply` compares them with the stored ones.
+fn object_etag(parts: &[CompletedPart]) -> Result<String, S3Error> {
+    let md5 = |part: &CompletedPart| {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(&part.etag, &mut bytes)
+            .map_err(|_| S3Error::from(S3ErrorCode::InvalidPart).with("PartNumber", part.part_number.to_string()))?;
+        Ok(bytes)
+    };
+    let all = parts.iter().map(md5).collect::<Result<Vec<_>, S3Error>>()?;
+    Ok(etag::of_parts(&all))
+}
+
+fn chosen(part: &CompletedPart, upload: &UploadRow) -> ChosenPart {
+    let announced = stored_checksum::announced(upload.checksum.as_ref()).map(|(algorithm, _)| algorithm);
+    let named = part.checksums.iter().find(|checksum| announced.is_none_or(|one| one == checksum.algorithm));
+    ChosenPart {
+        number: u16::try_from(part.part_number).unwrap_or(u16::MAX),
+        etag: part.etag.to_ascii_lowercase(),
+        checksum: named.map(ToString::to_string),
+    }
+}
+
+/// The rows of the chosen parts, in their order.
+async fn part_rows(call: &Call, upload: UploadId, parts: &[CompletedPart]) -> Result<Vec<PartRow>, S3Error> {
+    let mut stored = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = call.engine().parts(upload, after, PARTS_PAGE).await.map_err(answer_for)?;
+        // Its extents are not needed, and 10,000 of them are large.
+        let light = page.parts.into_iter().map(|(number, row)| (u32::from(number), PartRow { extents: Vec::new(), ..row }));
+        stored.extend(light);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    parts
+        .iter()
+        .map(|part| {
+            stored
+                .remove(&part.part_number)
+                .filter(|row| row.etag.eq_ignore_ascii_case(&part.etag))
+                .ok_or_else(|| S3Error::from(S3ErrorCode::InvalidPart).with("PartNumber", part.part_number.to_string()))
+        })
+        .collect()
+}
+
+fn check_size(headers: &HeaderMap, rows: &[PartRow]) -> Result<(), S3Error> {
+    let total: u64 = rows.iter().map(|row| row.bytes).sum();
+    match parse_mp_object_size(headers)? {
+        Some(announced) if announced != total => {
+            let message = format!("the parts have {total} bytes together, not what x-amz-mp-object-size says");
+            Err(S3Error::new(S3ErrorCode::InvalidRequest, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The object's checksum from those of its parts, compared with the one the request names.
+fn object_checksum(
+    upload: &UploadRow,
+    rows: &[PartRow],
+    announced: Option<&Checksum>,
+) -> Result<Option<Checksum>, S3Error> {
+    let Some((algorithm, kind)) = stored_checksum::announced(upload.checksum.as_ref()) else { return Ok(None) };
+    let parts: Option<Vec<(Checksum, u64)>> =
+        rows.iter().map(|row| Some((stored_checksum::from_row(row.checksum.as_ref())?, row.bytes))).collect();
+    let computed = parts.and_then(|parts| match kind {
+        ChecksumType::FullObject => Checksum::combine(algorithm, &parts),
+        ChecksumType::Composite => {
+            let parts: Vec<Checksum> = parts.into_iter().map(|(checksum, _)| checksum).collect();
+            Checksum::composite(algorithm, &parts)
+        }
+    });
+    if let Some(announced) = announced
+        && !same_value(announced, computed.as_ref())
+    {
+        let message = format!("the {} you specified did not match the calculated checksum", algorithm.as_str());
+        return Err(S3Error::new(S3ErrorCode::BadDigest, message));
+    }
+    Ok(computed)
+}
+
+/// SDKs send a composite value with and without its number of parts.
+fn same_value(announced: &Checksum, computed: Option<&Checksum>) -> bool {
+    computed.is_some_and(|computed| {
+        announced.algorithm == computed.algorithm
+            && announced.digest == computed.digest
+            && (announced.parts.is_none() || announced.parts == computed.parts)
+    })
+}
+
+/// The upload is gone: if the key's object is what it became, this is a repetition.
+async fn completed_before(call: &Call, bucket: BucketId, upload: UploadId, etag: &str) -> Result<Answer, S3Error> {
+    let gone = || S3Error::from(S3ErrorCode::NoSuchUpload).with("UploadId", upload.to_string());
+    let reader = match call.engine().open_object(bucket, call.key()).await {
+        Err(EngineError::NoSuchObject) => return Err(gone()),
+        reader => reader.map_err(answer_for)?,
+    };
+    let row = reader.row();
+    match &row.body {
+        Body::Parts { upload: became, .. } if *became == upload && row.etag == etag => {
+            let checksum = stored_checksum::from_row(row.checksum.as_ref());
+            Ok(answer(call, row.etag.clone(), checksum, row.attributes.sse))
+        }
+        _ => Err(gone()),
+    }
+}
+
+fn answer(call: &Call, etag: String, checksum: Option<Checksum>, sse: bool) -> Answer {
+    let scheme = if call.shared.options.tls == crate::TlsMode::Off { "http" } else { "https" };
+    let key = cairn_s3::uri::aws_encode(call.key().as_bytes(), true);
+    let result = CompleteMultipartUploadResult {
+        location: format!("{scheme}://{}/{}/{key}", call.host, call.bucket_name()),
+        bucket: call.bucket_name().to_owned(),
+        key: call.key().to_owned(),
+        etag,
+        checksum,
+    };
+    let mut answer = respond::xml(result.to_xml());
+    respond::set_sse(answer.headers_mut(), sse);
+    answer
+}
+
+#[cfg(test)]
+#[path = "complete_multipart_upload_test.rs"]
+mod complete_multipart_upload_test;

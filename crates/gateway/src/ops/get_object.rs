@@ -1,0 +1,239 @@
+//! GetObject and HeadObject: the same answer, with and without its body.
+
+use std::ops::Range;
+
+use cairn_cluster::ObjectReader;
+use cairn_meta::{Body, ObjectRow};
+use cairn_s3::{
+    ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode, checksum::is_checksum_wanted, dates, etag,
+    headers::{last_modified, single_header},
+    params, range,
+};
+use http::{HeaderMap, StatusCode};
+use time::OffsetDateTime;
+
+use super::{attributes, stored_checksum};
+use crate::{
+    body::{AnswerBody, stream_body},
+    call::Call,
+    error::answer_for,
+    respond::{self, Answer},
+};
+
+pub(crate) async fn get_object(call: Call) -> Result<Answer, S3Error> {
+    read_object(call, true).await
+}
+
+pub(crate) async fn head_object(call: Call) -> Result<Answer, S3Error> {
+    read_object(call, false).await
+}
+
+async fn read_object(call: Call, with_body: bool) -> Result<Answer, S3Error> {
+    call.authorize_read()?;
+    let conditions = ReadConditions::parse(&call.headers)?;
+    let overrides = ResponseOverrides::parse(&call.query, true)?;
+    let bucket = call.bucket().await?.id;
+    let reader = call.engine().open_object(bucket, call.key()).await.map_err(|error| missing(&call, error))?;
+
+    let modified = call.shared.modified(reader.row().modified_ms);
+    match conditions.check(&reader.row().etag, modified) {
+        Err(error) if error.code == S3ErrorCode::NotModified => return Ok(not_modified(reader.row(), modified)),
+        checked => checked?,
+    }
+    let slice = plan_slice(&call, reader.row(), modified)?;
+
+    let body = if with_body { open_body(&call, reader, &slice).await? } else { Opened::head(&reader) };
+    let mut answer = respond::with_body(slice.status, body.body);
+    let headers = answer.headers_mut();
+    set_object_headers(headers, &body.row, modified);
+    slice.set_headers(headers, &body.row);
+    if is_checksum_wanted(&call.headers) && slice.is_whole {
+        respond::set_checksum(headers, stored_checksum::from_row(body.row.checksum.as_ref()).as_ref());
+    }
+    for (name, value) in overrides.headers {
+        headers.insert(name, value);
+    }
+    Ok(answer)
+}
+
+/// The row outlives the reader, which the body takes along.
+struct Opened {
+    body: AnswerBody,
+    row: ObjectRow,
+}
+
+impl Opened {
+    fn head(reader: &ObjectReader) -> Self {
+        Self { body: AnswerBody::empty(), row: without_bytes(reader.row()) }
+    }
+}
+
+async fn open_body(call: &Call, reader: ObjectReader, slice: &Slice) -> Result<Opened, S3Error> {
+    let row = without_bytes(reader.row());
+    let stream = reader.body(slice.range.clone());
+    let length = slice.range.end - slice.range.start;
+    let body = stream_body(&call.shared.tasks, stream, length, call.shared.options.idle_max).await.map_err(answer_for)?;
+    Ok(Opened { body, row })
+}
+
+/// A copy of the row for its headers; only a list of parts is needed of its body.
+fn without_bytes(row: &ObjectRow) -> ObjectRow {
+    let body = match &row.body {
+        parts @ Body::Parts { .. } => parts.clone(),
+        _ => Body::Extents(Vec::new()),
+    };
+    ObjectRow { body, ..row.clone() }
+}
+
+/// Which bytes are sent, and how that is said.
+#[derive(Debug, PartialEq, Eq)]
+struct Slice {
+    range: Range<u64>,
+    status: StatusCode,
+    is_whole: bool,
+    parts_count: Option<usize>,
+}
+
+impl Slice {
+    fn whole(row: &ObjectRow) -> Self {
+        Self { range: 0..row.bytes, status: StatusCode::OK, is_whole: true, parts_count: None }
+    }
+
+    fn partial(range: Range<u64>) -> Self {
+        Self { range, status: StatusCode::PARTIAL_CONTENT, is_whole: false, parts_count: None }
+    }
+
+    fn set_headers(&self, headers: &mut HeaderMap, row: &ObjectRow) {
+        let length = self.range.end - self.range.start;
+        respond::set(headers, "content-length", &length.to_string());
+        if self.status == StatusCode::PARTIAL_CONTENT && length > 0 {
+            let range = ByteRange { first: self.range.start, last: self.range.end - 1 };
+            respond::set(headers, "content-range", &range.content_range(row.bytes));
+        }
+        if let Some(count) = self.parts_count {
+            respond::set(headers, "x-amz-mp-parts-count", &count.to_string());
+        }
+    }
+}
+
+fn plan_slice(call: &Call, row: &ObjectRow, modified: OffsetDateTime) -> Result<Slice, S3Error> {
+    if let Some(number) = params::parse_part_number(&call.query)? {
+        return part_slice(row, number);
+    }
+    let header = single_header(&call.headers, "range")?.filter(|_| range_still_fits(&call.headers, row, modified));
+    Ok(match range::resolve(header, row.bytes)? {
+        None => Slice::whole(row),
+        Some(range) => Slice::partial(range.first..range.last + 1),
+    })
+}
+
+/// `If-Range`: the range counts only for the version the client has the rest of.
+fn range_still_fits(headers: &HeaderMap, row: &ObjectRow, modified: OffsetDateTime) -> bool {
+    let Some(condition) = headers.get("if-range").and_then(|value| value.to_str().ok()) else { return true };
+    match dates::parse_http(condition) {
+        Some(since) => modified.unix_timestamp() == since.unix_timestamp(),
+        None => etag::unquoted(condition) == row.etag,
+    }
+}
+
+/// The bytes of a part; an object that was not uploaded in parts is its own part 1.
+fn part_slice(row: &ObjectRow, number: u32) -> Result<Slice, S3Error> {
+    let Body::Parts { parts, .. } = &row.body else {
+        if number == 1 {
+            return Ok(Slice { status: StatusCode::PARTIAL_CONTENT, ..Slice::whole(row) });
+        }
+        return Err(no_such_part(number));
+    };
+    let mut start = 0;
+    for part in parts {
+        let range = start..start + part.bytes;
+        if u32::from(part.number) == number {
+            return Ok(Slice { parts_count: Some(parts.len()), ..Slice::partial(range) });
+        }
+        start = range.end;
+    }
+    Err(no_such_part(number))
+}
+
+fn no_such_part(number: u32) -> S3Error {
+    S3Error::new(S3ErrorCode::InvalidRange, "the object has no part of this number").with("PartNumberRequested", number.to_string())
+}
+
+fn set_object_headers(headers: &mut HeaderMap, row: &ObjectRow, modified: OffsetDateTime) {
+    attributes::set_headers(headers, row);
+    respond::set_etag(headers, &row.etag);
+    respond::set(headers, "last-modified", &last_modified(modified));
+    respond::set(headers, "accept-ranges", "bytes");
+}
+
+fn not_modified(row: &ObjectRow, modified: OffsetDateTime) -> Answer {
+    let mut answer = respond::empty(StatusCode::NOT_MODIFIED);
+    let headers = answer.headers_mut();
+    respond::set_etag(headers, &row.etag);
+    respond::set(headers, "last-modified", &last_modified(modified));
+    if let Some((_, value)) = row.attributes.system.iter().find(|(name, _)| name == "cache-control") {
+        respond::set(headers, "cache-control", value);
+    }
+    answer
+}
+
+fn missing(call: &Call, error: cairn_cluster::EngineError) -> S3Error {
+    let answer = answer_for(error);
+    match answer.code {
+        S3ErrorCode::NoSuchKey => answer.with("Key", call.key()),
+        _ => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_meta::{Attributes, PartRef};
+    use cairn_proto::{UploadId, VersionId};
+
+    use super::*;
+
+    fn row(body: Body, bytes: u64) -> ObjectRow {
+        ObjectRow {
+            version: VersionId::default(),
+            bytes,
+            etag: "tag".to_owned(),
+            modified_ms: 1_790_000_000_500,
+            checksum: None,
+            attributes: Attributes::default(),
+            body,
+        }
+    }
+
+    #[test]
+    fn parts_by_their_number() {
+        let parts = vec![PartRef { number: 2, bytes: 10 }, PartRef { number: 5, bytes: 7 }];
+        let row = row(Body::Parts { upload: UploadId::default(), parts }, 17);
+        let second = part_slice(&row, 5).unwrap();
+        assert_eq!((second.range.clone(), second.parts_count), (10..17, Some(2)));
+        let mut headers = HeaderMap::new();
+        second.set_headers(&mut headers, &row);
+        assert_eq!(headers["content-range"], "bytes 10-16/17");
+        assert_eq!(headers["x-amz-mp-parts-count"], "2");
+        assert_eq!(part_slice(&row, 1).unwrap_err().status(), 416);
+    }
+
+    #[test]
+    fn an_object_without_parts_is_its_own_first() {
+        let row = row(Body::Extents(Vec::new()), 17);
+        assert_eq!(part_slice(&row, 1).unwrap().range, 0..17);
+        assert_eq!(part_slice(&row, 2).unwrap_err().status(), 416);
+    }
+
+    #[test]
+    fn if_range_by_tag_and_by_date() {
+        let row = row(Body::Extents(Vec::new()), 17);
+        let modified = crate::call::moment(row.modified_ms);
+        let fits = |value: &str| {
+            let headers = [(http::header::IF_RANGE, value.parse().unwrap())].into_iter().collect();
+            range_still_fits(&headers, &row, modified)
+        };
+        assert!(range_still_fits(&HeaderMap::new(), &row, modified));
+        assert!(fits("\"tag\"") && fits(&last_modified(modified)));
+        assert!(!fits("\"other\"") && !fits("Sun, 06 Nov 1994 08:49:37 GMT"));
+    }
+}

@@ -1,0 +1,129 @@
+//! The listener: connections up to a limit, TLS, HTTP/1.1 or HTTP/2 as the handshake agreed, and a good end.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{options::GatewayOptions, router::Router, stall_guard::StallGuard, tasks::Tasks, tls::TlsSource};
+
+/// Read buffer of an HTTP/1.1 connection; its headers must fit too.
+const HTTP1_BUFFER_BYTES: usize = 256 << 10;
+/// What a client may send of one HTTP/2 body before we took any of it.
+const HTTP2_STREAM_WINDOW: u32 = 512 << 10;
+/// The same for all bodies of a connection.
+const HTTP2_CONNECTION_WINDOW: u32 = 2 << 20;
+/// What waits to be sent on one HTTP/2 stream.
+const HTTP2_SEND_BUFFER_BYTES: usize = 512 << 10;
+const HTTP2_FRAME_BYTES: u32 = 64 << 10;
+const HTTP2_HEADER_BYTES: u32 = 64 << 10;
+const HTTP2_STREAMS_MAX: u32 = 128;
+/// A pause after the kernel had no connection for us (no file descriptor left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every connection needs.
+pub(crate) struct Server {
+    pub(crate) router: Router,
+    pub(crate) tls: Option<Arc<TlsSource>>,
+    pub(crate) tasks: Tasks,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) options: Arc<GatewayOptions>,
+}
+
+impl Server {
+    /// Accepts connections until the gateway stops. Over the limit they wait in the kernel's queue.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let next = async {
+                let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
+                Some((permit, listener.accept().await))
+            };
+            let accepted = tokio::select! {
+                () = self.tasks.stopping() => return,
+                accepted = next => accepted,
+            };
+            match accepted {
+                None => return,
+                Some((permit, Ok((stream, peer)))) => {
+                    self.tasks.spawn(Arc::clone(&self).connection(stream, peer, permit));
+                }
+                Some((_, Err(error))) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: OwnedSemaphorePermit) {
+        // Without it small answers wait for the peer's acknowledgement; a failure costs only time.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else { return self.serve(stream, peer, false).await };
+        let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+        let stream = tokio::select! {
+            () = self.tasks.stopping() => return,
+            done = tokio::time::timeout(self.options.handshake_within, handshake) => match done {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+            },
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.serve(stream, peer, is_http2).await;
+    }
+
+    async fn serve<T>(&self, stream: T, peer: SocketAddr, is_http2: bool)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let builder = self.builder(is_http2);
+        let router = self.router.clone();
+        let service = service_fn(move |request| {
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(router.answer(request, peer).await) }
+        });
+        let stream = TokioIo::new(StallGuard::new(stream, self.options.idle_max));
+        let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.tasks.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, error, "connection ended");
+        }
+    }
+
+    fn builder(&self, is_http2: bool) -> auto::Builder<Tasks> {
+        let mut builder = auto::Builder::new(self.tasks.clone());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.options.headers_within)
+            .max_buf_size(HTTP1_BUFFER_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(self.options.idle_max / 2)
+            .keep_alive_timeout(self.options.idle_max / 2)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
+            .max_frame_size(HTTP2_FRAME_BYTES)
+            .max_header_list_size(HTTP2_HEADER_BYTES)
+            .max_concurrent_streams(HTTP2_STREAMS_MAX);
+        // The handshake has decided; guessing by the first bytes would have no time limit.
+        if is_http2 { builder.http2_only() } else { builder.http1_only() }
+    }
+}

@@ -1,0 +1,173 @@
+//! Checks a body against everything the request announced of it, and gives its MD5 and checksum.
+//!
+//! Nothing may be committed before [`BodyVerifier::finish`] said yes.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Checksum, ChecksumAlgorithm, ChecksumHasher, PayloadKind, RequestChecksums, S3Error, S3ErrorCode, Trailers,
+};
+
+/// What a whole and right body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedBody {
+    /// Bytes, decoded.
+    pub byte_count: u64,
+    /// For the ETag.
+    pub md5: [u8; 16],
+    /// The checksum of the algorithm asked for, to be stored and returned.
+    pub checksum: Option<Checksum>,
+}
+
+/// Takes the decoded bytes of a body. Hashing costs CPU: do it off the async threads.
+#[derive(Debug)]
+pub struct BodyVerifier {
+    byte_count: u64,
+    md5: Md5,
+    expected_sha256: Option<[u8; 32]>,
+    sha256: Option<Sha256>,
+    checksum: Option<ChecksumHasher>,
+    announced: RequestChecksums,
+}
+
+impl BodyVerifier {
+    /// A verifier of a body of this kind. `fallback` is the algorithm to compute if the request names none (for a
+    /// part: the upload's).
+    #[must_use]
+    pub fn new(payload: PayloadKind, announced: RequestChecksums, fallback: Option<ChecksumAlgorithm>) -> Self {
+        let expected_sha256 = match payload {
+            PayloadKind::Sha256(hash) => Some(hash),
+            _ => None,
+        };
+        Self {
+            byte_count: 0,
+            md5: Md5::new(),
+            expected_sha256,
+            sha256: expected_sha256.map(|_| Sha256::new()),
+            checksum: announced.wanted().or(fallback).map(ChecksumHasher::new),
+            announced,
+        }
+    }
+
+    /// Takes bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.byte_count += bytes.len() as u64;
+        self.md5.update(bytes);
+        if let Some(hasher) = &mut self.sha256 {
+            hasher.update(bytes);
+        }
+        if let Some(hasher) = &mut self.checksum {
+            hasher.update(bytes);
+        }
+    }
+
+    /// Ends the body. `trailers` are those of an aws-chunked body.
+    ///
+    /// # Errors
+    /// `XAmzContentSHA256Mismatch`, `BadDigest`, `MalformedTrailerError` for a trailer that did not come.
+    pub fn finish(self, trailers: Option<&Trailers>) -> Result<VerifiedBody, S3Error> {
+        if let (Some(expected), Some(hasher)) = (self.expected_sha256, self.sha256) {
+            check_sha256(expected, hasher.finalize().into())?;
+        }
+        let md5: [u8; 16] = self.md5.finalize().into();
+        if let Some(expected) = self.announced.content_md5
+            && expected != md5
+        {
+            return Err(S3Error::from(S3ErrorCode::BadDigest)
+                .with("ExpectedDigest", STANDARD.encode(expected))
+                .with("CalculatedDigest", STANDARD.encode(md5)));
+        }
+        let checksum = self.checksum.map(ChecksumHasher::finish);
+        if let Some(expected) = expected_checksum(&self.announced, trailers)?
+            && checksum.as_ref() != Some(&expected)
+        {
+            let name = expected.algorithm.as_str();
+            let computed = checksum.map(|checksum| checksum.to_string()).unwrap_or_default();
+            return Err(S3Error::new(
+                S3ErrorCode::BadDigest,
+                format!("the {name} that was sent is not that of the body; send it again"),
+            )
+            .with("ExpectedDigest", expected.to_string())
+            .with("CalculatedDigest", computed));
+        }
+        Ok(VerifiedBody { byte_count: self.byte_count, md5, checksum })
+    }
+}
+
+fn expected_checksum(announced: &RequestChecksums, trailers: Option<&Trailers>) -> Result<Option<Checksum>, S3Error> {
+    let Some(algorithm) = announced.trailer else { return Ok(announced.value.clone()) };
+    let value = trailers.and_then(|trailers| trailers.get(algorithm.header_name())).ok_or_else(|| {
+        S3Error::new(S3ErrorCode::MalformedTrailerError, "the checksum announced by x-amz-trailer did not come")
+    })?;
+    Checksum::parse(algorithm, value).map(Some)
+}
+
+fn check_sha256(expected: [u8; 32], computed: [u8; 32]) -> Result<(), S3Error> {
+    if expected == computed {
+        return Ok(());
+    }
+    Err(S3Error::from(S3ErrorCode::XAmzContentSha256Mismatch)
+        .with("ClientComputedContentSHA256", hex::encode(expected))
+        .with("S3ComputedContentSHA256", hex::encode(computed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verify(payload: PayloadKind, announced: RequestChecksums, body: &[u8]) -> Result<VerifiedBody, S3Error> {
+        let mut verifier = BodyVerifier::new(payload, announced, None);
+        for piece in body.chunks(3) {
+            verifier.update(piece);
+        }
+        verifier.finish(None)
+    }
+
+    #[test]
+    fn a_right_body_gives_its_digests() {
+        let body = b"123456789";
+        let announced = RequestChecksums {
+            value: Some(Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==").unwrap()),
+            content_md5: Some(Md5::digest(body).into()),
+            ..RequestChecksums::default()
+        };
+        let payload = PayloadKind::Sha256(Sha256::digest(body).into());
+        let verified = verify(payload, announced.clone(), body).unwrap();
+        assert_eq!(verified.byte_count, 9);
+        assert_eq!(crate::etag::of_body(&verified.md5), "25f9e794323b453885f5181f1b624d0b");
+        assert_eq!(verified.checksum, announced.value);
+    }
+
+    #[test]
+    fn a_wrong_body_is_refused_by_each_digest() {
+        let sha256 = PayloadKind::Sha256(Sha256::digest(b"right").into());
+        let none = RequestChecksums::default();
+        assert_eq!(verify(sha256, none.clone(), b"wrong").unwrap_err().code, S3ErrorCode::XAmzContentSha256Mismatch);
+        let md5 = RequestChecksums { content_md5: Some(Md5::digest(b"right").into()), ..none.clone() };
+        assert_eq!(verify(PayloadKind::Unsigned, md5, b"wrong").unwrap_err().code, S3ErrorCode::BadDigest);
+        for algorithm in ChecksumAlgorithm::ALL {
+            let mut hasher = ChecksumHasher::new(algorithm);
+            hasher.update(b"right");
+            let announced = RequestChecksums { value: Some(hasher.finish()), ..none.clone() };
+            assert!(verify(PayloadKind::Unsigned, announced.clone(), b"right").is_ok());
+            assert_eq!(verify(PayloadKind::Unsigned, announced, b"wrong").unwrap_err().code, S3ErrorCode::BadDigest);
+        }
+    }
+
+    #[test]
+    fn an_announced_trailer_must_come() {
+        let announced = RequestChecksums { trailer: Some(ChecksumAlgorithm::Crc32), ..RequestChecksums::default() };
+        let error = verify(PayloadKind::StreamingUnsignedTrailer, announced, b"x").unwrap_err();
+        assert_eq!(error.code, S3ErrorCode::MalformedTrailerError);
+    }
+
+    #[test]
+    fn the_fallback_is_computed() {
+        let fallback = Some(ChecksumAlgorithm::Crc64Nvme);
+        let verifier = BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), fallback);
+        let checksum = verifier.finish(None).unwrap().checksum.unwrap();
+        assert_eq!(checksum.to_string(), "AAAAAAAAAAA=");
+    }
+}

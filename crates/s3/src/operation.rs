@@ -1,0 +1,285 @@
+//! Which operation a request is. Every request is one of ours, or refused by name: nothing that would change the
+//! meaning of a request is ever ignored.
+
+use http::{HeaderMap, Method};
+
+use crate::{S3Error, S3ErrorCode, headers::single_header, params, query::Query, uri::Target};
+
+/// The operations that are served, by S3's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are S3's own")]
+pub enum Operation {
+    ListBuckets,
+    CreateBucket,
+    HeadBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    GetBucketVersioning,
+    ListObjects,
+    ListObjectsV2,
+    PutObject,
+    GetObject,
+    HeadObject,
+    DeleteObject,
+    DeleteObjects,
+    CopyObject,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
+    ListParts,
+    ListMultipartUploads,
+}
+
+/// Subresources of S3 that are not served, whatever the method.
+const SUBRESOURCES_MISSING: &[&str] = &[
+    "abac",
+    "accelerate",
+    "acl",
+    "analytics",
+    "append",
+    "attributes",
+    "cors",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "logging",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "tagging",
+    "torrent",
+    "versions",
+    "website",
+];
+
+/// Subresources that are served for some method.
+const SUBRESOURCES_SERVED: &[&str] = &["delete", "location", "uploadId", "uploads", "versioning"];
+
+/// Headers that would change what a request means and are not served.
+const HEADERS_MISSING: &[&str] = &[
+    "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+    "x-amz-copy-source-server-side-encryption-customer-key-md5",
+    "x-amz-expected-bucket-owner",
+    "x-amz-grant-full-control",
+    "x-amz-grant-read",
+    "x-amz-grant-read-acp",
+    "x-amz-grant-write",
+    "x-amz-grant-write-acp",
+    "x-amz-if-match-last-modified-time",
+    "x-amz-if-match-size",
+    "x-amz-mfa",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-server-side-encryption-customer-key-md5",
+    "x-amz-source-expected-bucket-owner",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
+];
+
+/// Headers that are served only with the values that change nothing.
+const HEADERS_LIMITED: &[(&str, &[&str])] = &[
+    ("x-amz-acl", &["private", "bucket-owner-full-control"]),
+    ("x-amz-bucket-object-lock-enabled", &["false"]),
+    ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
+    ("x-amz-server-side-encryption-bucket-key-enabled", &["false"]),
+    ("x-amz-tagging-directive", &["COPY"]),
+];
+
+impl Operation {
+    /// Finds the operation. `headers` are those that take effect, with the ones hoisted into a presigned query
+    /// (see [`crate::sigv4::effective_headers`]).
+    ///
+    /// # Errors
+    /// `NotImplemented` for what S3 has and this store does not, `MethodNotAllowed`, `AccessForbidden` for a
+    /// cross-origin preflight, `InvalidArgument`, `InvalidRequest` or `NoSuchVersion` for a query that fits nothing.
+    pub fn route(method: &Method, target: &Target, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
+        if method == Method::OPTIONS {
+            return Err(S3ErrorCode::AccessForbidden.into());
+        }
+        let operation = match target {
+            Target::Service => Self::route_service(method),
+            Target::Bucket(_) => Self::route_bucket(method, query, headers),
+            Target::Object(..) => Self::route_object(method, query, headers),
+        }?;
+        check_headers(headers)?;
+        Ok(operation)
+    }
+
+    fn route_service(method: &Method) -> Result<Self, S3Error> {
+        match *method {
+            Method::GET => Ok(Self::ListBuckets),
+            Method::POST => Err(S3Error::not_implemented("the security token service on this port")),
+            _ => Err(method_not_allowed(method, "the service")),
+        }
+    }
+
+    fn route_bucket(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
+        match (method.as_str(), subresource(query)?) {
+            ("GET", None) => match query.get("list-type") {
+                None | Some("1") => Ok(Self::ListObjects),
+                Some("2") => Ok(Self::ListObjectsV2),
+                Some(other) => Err(S3Error::invalid_argument("list-type", other, "list-type must be 1 or 2")),
+            },
+            ("GET", Some("location")) => Ok(Self::GetBucketLocation),
+            ("GET", Some("versioning")) => Ok(Self::GetBucketVersioning),
+            ("GET", Some("uploads")) => Ok(Self::ListMultipartUploads),
+            ("POST", Some("delete")) => Ok(Self::DeleteObjects),
+            ("PUT", Some("versioning")) => Err(S3Error::not_implemented("bucket versioning")),
+            (_, Some("uploadId")) => Err(S3Error::new(S3ErrorCode::InvalidRequest, "uploadId needs a key in the path")),
+            ("PUT", None) => Ok(Self::CreateBucket),
+            ("HEAD", None) => Ok(Self::HeadBucket),
+            ("DELETE", None) => Ok(Self::DeleteBucket),
+            ("POST", None) if is_form(headers) => Err(S3Error::not_implemented("uploading by a browser form")),
+            (_, _) => Err(method_not_allowed(method, "this bucket resource")),
+        }
+    }
+
+    fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
+        let subresource = subresource(query)?;
+        params::check_version_id(query.get("versionId"))?;
+        let is_copy = headers.contains_key("x-amz-copy-source");
+        let has_part_number = params::parse_part_number(query)?.is_some();
+        if subresource == Some("uploadId") && query.get("uploadId") == Some("") {
+            return Err(S3Error::invalid_argument("uploadId", "", "the upload id may not be empty"));
+        }
+        if has_part_number && matches!(*method, Method::GET | Method::HEAD) && headers.contains_key("range") {
+            return Err(S3Error::new(S3ErrorCode::InvalidRequest, "send Range or partNumber, not both"));
+        }
+        match (method.as_str(), subresource) {
+            ("PUT", Some("uploadId")) if has_part_number && is_copy => Ok(Self::UploadPartCopy),
+            ("PUT", Some("uploadId")) if has_part_number => Ok(Self::UploadPart),
+            ("PUT", Some("uploadId")) => {
+                Err(S3Error::new(S3ErrorCode::InvalidRequest, "a part needs both partNumber and uploadId"))
+            }
+            ("PUT" | "POST" | "DELETE", None) if has_part_number => {
+                Err(S3Error::new(S3ErrorCode::InvalidRequest, "a part needs both partNumber and uploadId"))
+            }
+            ("PUT", None) if is_copy => Ok(Self::CopyObject),
+            ("PUT", None) => Ok(Self::PutObject),
+            ("GET", None) => Ok(Self::GetObject),
+            ("GET", Some("uploadId")) => Ok(Self::ListParts),
+            ("HEAD", None) => Ok(Self::HeadObject),
+            ("POST", Some("uploads")) => Ok(Self::CreateMultipartUpload),
+            ("POST", Some("uploadId")) => Ok(Self::CompleteMultipartUpload),
+            ("DELETE", None) => Ok(Self::DeleteObject),
+            ("DELETE", Some("uploadId")) => Ok(Self::AbortMultipartUpload),
+            (_, _) => Err(method_not_allowed(method, "this object resource")),
+        }
+    }
+
+    /// S3's name, for logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ListBuckets => "ListBuckets",
+            Self::CreateBucket => "CreateBucket",
+            Self::HeadBucket => "HeadBucket",
+            Self::DeleteBucket => "DeleteBucket",
+            Self::GetBucketLocation => "GetBucketLocation",
+            Self::GetBucketVersioning => "GetBucketVersioning",
+            Self::ListObjects => "ListObjects",
+            Self::ListObjectsV2 => "ListObjectsV2",
+            Self::PutObject => "PutObject",
+            Self::GetObject => "GetObject",
+            Self::HeadObject => "HeadObject",
+            Self::DeleteObject => "DeleteObject",
+            Self::DeleteObjects => "DeleteObjects",
+            Self::CopyObject => "CopyObject",
+            Self::CreateMultipartUpload => "CreateMultipartUpload",
+            Self::UploadPart => "UploadPart",
+            Self::UploadPartCopy => "UploadPartCopy",
+            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload => "AbortMultipartUpload",
+            Self::ListParts => "ListParts",
+            Self::ListMultipartUploads => "ListMultipartUploads",
+        }
+    }
+
+    /// Whether it changes something.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        !matches!(
+            self,
+            Self::ListBuckets
+                | Self::HeadBucket
+                | Self::GetBucketLocation
+                | Self::GetBucketVersioning
+                | Self::ListObjects
+                | Self::ListObjectsV2
+                | Self::GetObject
+                | Self::HeadObject
+                | Self::ListParts
+                | Self::ListMultipartUploads
+        )
+    }
+}
+
+/// The one subresource a query names. Names are case-sensitive, as S3's are.
+fn subresource(query: &Query) -> Result<Option<&'static str>, S3Error> {
+    if let Some(missing) = SUBRESOURCES_MISSING.iter().find(|name| query.has(name)) {
+        return Err(S3Error::not_implemented(format_args!("the subresource {missing}")));
+    }
+    let mut served = SUBRESOURCES_SERVED.iter().copied().filter(|name| query.has(name));
+    let first = served.next();
+    match (first, served.next()) {
+        (Some(first), Some(second)) => Err(S3Error::invalid_argument(
+            "ResourceType",
+            second,
+            format!("the query names two subresources, {first} and {second}; send one"),
+        )),
+        _ => Ok(first),
+    }
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<(), S3Error> {
+    if let Some(name) = HEADERS_MISSING.iter().find(|name| headers.contains_key(**name)) {
+        return Err(S3Error::not_implemented(format_args!("the header {name}")).with("Header", *name));
+    }
+    for (name, allowed) in HEADERS_LIMITED {
+        if let Some(value) = single_header(headers, name)?
+            && !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value.trim()))
+        {
+            let error = S3Error::not_implemented(format_args!("the header {name} with this value"));
+            return Err(error.with("Header", *name));
+        }
+    }
+    Ok(())
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get("content-type").map(http::HeaderValue::as_bytes).unwrap_or_default();
+    content_type.to_ascii_lowercase().starts_with(b"multipart/form-data")
+}
+
+fn method_not_allowed(method: &Method, resource: &str) -> S3Error {
+    S3Error::new(S3ErrorCode::MethodNotAllowed, format!("{method} is not allowed on {resource}"))
+        .with("Method", method.as_str())
+}
+
+#[cfg(test)]
+#[path = "operation_test.rs"]
+mod operation_test;

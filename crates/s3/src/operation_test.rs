@@ -1,0 +1,131 @@
+//! Every request is one operation or is refused by name.
+
+use http::{HeaderName, HeaderValue};
+use proptest::prelude::*;
+
+use super::*;
+
+fn route_with(method: &str, path: &str, pairs: &[(&'static str, &'static str)]) -> Result<Operation, S3Error> {
+    let (path, raw_query) = path.split_once('?').unwrap_or((path, ""));
+    let target = crate::parse_target("localhost", path, &[]).unwrap();
+    let headers =
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    Operation::route(&method, &target, &Query::parse(raw_query).unwrap(), &headers)
+}
+
+fn route(request: &str) -> Result<Operation, S3ErrorCode> {
+    let (method, path) = request.split_once(' ').unwrap();
+    route_with(method, path, &[]).map_err(|error| error.code)
+}
+
+#[test]
+fn operations_of_ours() {
+    use Operation::*;
+    for (request, operation) in [
+        ("GET /", ListBuckets),
+        ("GET /?x-id=ListBuckets", ListBuckets),
+        ("PUT /bucket", CreateBucket),
+        ("HEAD /bucket", HeadBucket),
+        ("DELETE /bucket/", DeleteBucket),
+        ("GET /bucket?location=", GetBucketLocation),
+        ("GET /bucket?location", GetBucketLocation),
+        ("GET /bucket?versioning", GetBucketVersioning),
+        ("GET /bucket", ListObjects),
+        ("GET /bucket?prefix=acl&unknown=1", ListObjects),
+        ("GET /bucket?list-type=2&delimiter=/", ListObjectsV2),
+        ("GET /bucket?uploads", ListMultipartUploads),
+        ("POST /bucket?delete", DeleteObjects),
+        ("PUT /bucket/k?x-id=PutObject&X-Amz-Signature=1", PutObject),
+        ("GET /bucket/k?response-content-type=a", GetObject),
+        ("GET /bucket/k?partNumber=1", GetObject),
+        ("GET /bucket/k?versionId=null", GetObject),
+        ("HEAD /bucket/k", HeadObject),
+        ("DELETE /bucket/k", DeleteObject),
+        ("POST /bucket/k?uploads=", CreateMultipartUpload),
+        ("PUT /bucket/k?partNumber=1&uploadId=u&x-id=UploadPart", UploadPart),
+        ("POST /bucket/k?uploadId=u", CompleteMultipartUpload),
+        ("DELETE /bucket/k?uploadId=u", AbortMultipartUpload),
+        ("GET /bucket/k?uploadId=u&max-parts=1", ListParts),
+    ] {
+        assert_eq!(route(request), Ok(operation), "{request}");
+    }
+    let source = [("x-amz-copy-source", "/bucket/s")];
+    assert_eq!(route_with("PUT", "/bucket/k", &source).unwrap(), CopyObject);
+    assert_eq!(route_with("PUT", "/bucket/k?partNumber=1&uploadId=u", &source).unwrap(), UploadPartCopy);
+}
+
+#[test]
+fn a_subresource_never_falls_through_to_the_bucket_or_object() {
+    for subresource in SUBRESOURCES_MISSING.iter().chain(SUBRESOURCES_SERVED) {
+        for method in ["DELETE", "PUT"] {
+            for path in ["/bucket", "/bucket/k"] {
+                let result = route(&format!("{method} {path}?{subresource}=x"));
+                let aborts = *subresource == "uploadId" && method == "DELETE" && path == "/bucket/k";
+                assert_eq!(result.is_ok(), aborts, "{method} {path}?{subresource}");
+            }
+        }
+    }
+    assert_eq!(route("DELETE /bucket?uploads"), Err(S3ErrorCode::MethodNotAllowed));
+    assert_eq!(route("DELETE /bucket?uploadId=u"), Err(S3ErrorCode::InvalidRequest));
+    assert_eq!(route("DELETE /bucket?lifecycle"), Err(S3ErrorCode::NotImplemented));
+}
+
+#[test]
+fn requests_that_fit_nothing() {
+    use S3ErrorCode::*;
+    for (request, code) in [
+        ("PUT /", MethodNotAllowed),
+        ("POST /", NotImplemented),
+        ("OPTIONS /bucket/k", AccessForbidden),
+        ("PATCH /bucket/k", MethodNotAllowed),
+        ("POST /bucket", MethodNotAllowed),
+        ("POST /bucket/k", MethodNotAllowed),
+        ("PUT /bucket?versioning", NotImplemented),
+        ("GET /bucket?versions", NotImplemented),
+        ("GET /bucket?list-type=3", InvalidArgument),
+        ("GET /bucket?location&uploads", InvalidArgument),
+        ("GET /bucket/k?attributes", NotImplemented),
+        ("GET /bucket/k?uploads", MethodNotAllowed),
+        ("HEAD /bucket/k?uploadId=u", MethodNotAllowed),
+        ("PUT /bucket/k?uploadId=u", InvalidRequest),
+        ("PUT /bucket/k?partNumber=1", InvalidRequest),
+        ("DELETE /bucket/k?partNumber=1", InvalidRequest),
+        ("PUT /bucket/k?partNumber=0&uploadId=u", InvalidArgument),
+        ("DELETE /bucket/k?uploadId=", InvalidArgument),
+        ("DELETE /bucket/k?versionId=abc", NoSuchVersion),
+        ("GET /bucket/k?versionId=", InvalidArgument),
+    ] {
+        assert_eq!(route(request), Err(code), "{request}");
+    }
+    let range = [("range", "bytes=0-0")];
+    assert_eq!(route_with("GET", "/bucket/k?partNumber=1", &range).unwrap_err().code, InvalidRequest);
+    let form = [("content-type", "multipart/form-data; boundary=x")];
+    assert_eq!(route_with("POST", "/bucket", &form).unwrap_err().code, NotImplemented);
+}
+
+#[test]
+fn headers_that_change_the_meaning_are_refused() {
+    let refused: Vec<(&'static str, &'static str)> = HEADERS_MISSING.iter().map(|name| (*name, "x")).collect();
+    let limited = HEADERS_LIMITED.iter().map(|(name, _)| (*name, "other"));
+    for header in refused.into_iter().chain(limited) {
+        let error = route_with("PUT", "/bucket/k", &[header]).unwrap_err();
+        assert_eq!(error.code, S3ErrorCode::NotImplemented, "{header:?}");
+        assert!(error.message.contains(header.0));
+    }
+    for header in
+        [("x-amz-acl", "private"), ("x-amz-tagging-directive", "COPY"), ("x-amz-bucket-object-lock-enabled", "False")]
+    {
+        assert!(route_with("PUT", "/bucket/k", &[header]).is_ok(), "{header:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn never_panics(method in "(GET|PUT|POST|DELETE|HEAD|X)", raw in "[a-zA-Z=&%0-9-]{0,40}", object: bool) {
+        let target = if object { Target::Object("bucket".into(), "k".into()) } else { Target::Bucket("bucket".into()) };
+        if let Ok(query) = Query::parse(&raw) {
+            let _ = Operation::route(&Method::from_bytes(method.as_bytes()).unwrap(), &target, &query, &HeaderMap::new());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The server on a file layer that forgets what was not synced: contents, names, renames.
+//!
+//! `kill -9` keeps the page cache and proves no sync. Here the process is killed under load and its folders are
+//! replaced by what was synced at that moment, by the journal of `power_cut/layer.c`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{OnceLock, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use cairn_tests::{Server, ServerOptions, client};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use tempfile::TempDir;
+
+use crate::{load_during, seed, workers};
+
+/// Power cuts in a row on the same data.
+const ROUNDS: u32 = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_loses_no_acknowledged_object() -> anyhow::Result<()> {
+    let rounds = std::env::var("CAIRN_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    cuts(seed(), rounds, None).await
+}
+
+/// With the syncs of one place left out, the layer must show a loss: else it shows nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_sync_is_found() -> anyhow::Result<()> {
+    let seed = seed();
+    for place in ["meta/log", "/index", "/log-0"] {
+        let outcome = cuts(seed, ROUNDS, Some(place)).await;
+        ensure!(outcome.is_err(), "the syncs of {place} were left out and nothing was lost");
+        println!("without the syncs of {place}: {:#}", outcome.err().context("an error")?);
+    }
+    Ok(())
+}
+
+async fn cuts(seed: u64, rounds: u32, without: Option<&str>) -> anyhow::Result<()> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let scratch = TempDir::new()?;
+    let (base, live, journal) =
+        (scratch.path().join("base"), scratch.path().join("live"), scratch.path().join("journal"));
+    std::fs::create_dir(&live)?;
+    std::fs::create_dir(&base)?;
+    let mut loads = workers("cut", 4, seed);
+    for round in 0..rounds {
+        let mut env = vec![
+            ("LD_PRELOAD".to_owned(), layer().display().to_string()),
+            ("POWERCUT_ROOT".to_owned(), live.display().to_string()),
+            ("POWERCUT_JOURNAL".to_owned(), journal.display().to_string()),
+        ];
+        env.extend(without.map(|place| ("POWERCUT_SKIP".to_owned(), place.to_owned())));
+        let mut server = Server::start(ServerOptions { env, data: Some(live.clone()), ..ServerOptions::default() })?;
+        let s3 = client(&server)?;
+        for load in &mut loads {
+            load.judge(&s3).await?;
+        }
+        if round == 0 {
+            server.run(&["bucket", "create", "cut"])?;
+        }
+        let wanted = random.random_range(20..100);
+        let more = Duration::from_millis(random.random_range(0..40));
+        let acknowledged;
+        (loads, acknowledged) = load_during(loads, &s3, async |acknowledged| {
+            let deadline = Instant::now() + Duration::from_secs(90);
+            while acknowledged.load(Ordering::Relaxed) < wanted {
+                ensure!(Instant::now() < deadline, "round {round}: the load does not move");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            tokio::time::sleep(more).await;
+            server.kill()
+        })
+        .await?;
+        drop(server);
+        let image = scratch.path().join("image");
+        let replayed = Command::new("python3")
+            .arg(source("replay.py"))
+            .args([&journal, &base, &image])
+            .output()
+            .context("run replay.py")?;
+        ensure!(replayed.status.success(), "replay.py: {}", String::from_utf8_lossy(&replayed.stderr));
+        println!("round {round}: {acknowledged} acknowledged, {}", String::from_utf8_lossy(&replayed.stdout).trim());
+        std::fs::remove_dir_all(&live)?;
+        std::fs::remove_dir_all(&base)?;
+        std::fs::remove_file(&journal)?;
+        copy(&image, &base)?;
+        std::fs::rename(&image, &live)?;
+    }
+    // Once more, without the layer.
+    let server = Server::start(ServerOptions { data: Some(live), ..ServerOptions::default() })?;
+    let s3 = client(&server)?;
+    let mut objects = 0;
+    for load in &mut loads {
+        objects += load.judge(&s3).await?.objects;
+    }
+    ensure!(objects > 0, "no object was left to judge by");
+    Ok(())
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("power_cut").join(name)
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    Ok(())
+}
+
+/// The layer, compiled once per test program.
+fn layer() -> &'static Path {
+    static LAYER: OnceLock<PathBuf> = OnceLock::new();
+    LAYER.get_or_init(|| {
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("power_cut_{}.so", std::process::id()));
+        let compiled = Command::new("gcc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+            .arg(&library)
+            .arg(source("layer.c"))
+            .args(["-ldl", "-lpthread"])
+            .status()
+            .expect("run gcc");
+        assert!(compiled.success(), "gcc: {compiled}");
+        library
+    })
+}
