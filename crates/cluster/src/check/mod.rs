@@ -12,7 +12,7 @@ mod objects;
 mod report;
 mod segments;
 
-pub use report::{CheckReport, Findings};
+pub use report::CheckReport;
 
 use crate::engine::Engine;
 use crate::error::EngineError;

@@ -76,7 +76,11 @@ impl CheckReport {
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.verified { "every unit read" } else { "listed, not read" };
-        writeln!(f, "objects {}  parts {}  segments {}  shards {} ({how})", self.objects, self.parts, self.segments, self.shards)?;
+        writeln!(
+            f,
+            "objects {}  parts {}  segments {}  shards {} ({how})",
+            self.objects, self.parts, self.segments, self.shards
+        )?;
         writeln!(f, "garbage: {} rows, {} bytes", self.garbage_rows, self.garbage_bytes)?;
         for (name, findings) in self.findings() {
             writeln!(f, "{name}: {}", findings.count)?;

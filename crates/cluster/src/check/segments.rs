@@ -41,11 +41,7 @@ struct Pass<'a> {
     suspects: Vec<(DiskId, ShardKey)>,
 }
 
-pub(super) async fn check_segments(
-    shared: &Shared,
-    verify: bool,
-    report: &mut CheckReport,
-) -> Result<(), EngineError> {
+pub(super) async fn check_segments(shared: &Shared, verify: bool, report: &mut CheckReport) -> Result<(), EngineError> {
     let disks: OpenDisks = shared
         .disks
         .all()

@@ -11,8 +11,11 @@ use tracing::warn;
 use super::rest::Rests;
 use crate::disks::Disks;
 
-const REST_FIRST: Duration = Duration::from_secs(1);
-const REST_LONGEST: Duration = Duration::from_secs(30);
+const FAILED_REST_FIRST: Duration = Duration::from_secs(1);
+const FAILED_REST_LONGEST: Duration = Duration::from_secs(30);
+/// A disk that hangs costs a whole deadline each time it is asked: it rests longer.
+const LATE_REST_FIRST: Duration = Duration::from_secs(10);
+const LATE_REST_LONGEST: Duration = Duration::from_secs(60);
 
 /// Why a call brought nothing.
 #[derive(Debug)]
@@ -37,23 +40,29 @@ impl std::fmt::Display for CallError {
 
 /// Calls with a deadline and the disks that rest.
 pub(crate) struct DiskCalls {
-    rests: Rests<DiskId>,
+    failing: Rests<DiskId>,
+    late: Rests<DiskId>,
     within: Duration,
 }
 
 impl DiskCalls {
     pub(crate) fn new(within: Duration) -> Self {
-        Self { rests: Rests::new(REST_FIRST, REST_LONGEST), within }
+        Self {
+            failing: Rests::new(FAILED_REST_FIRST, FAILED_REST_LONGEST),
+            late: Rests::new(LATE_REST_FIRST, LATE_REST_LONGEST),
+            within,
+        }
     }
 
     /// Whether a call to the disk would be made now.
     pub(crate) fn reachable(&self, disks: &Disks, disk: DiskId) -> bool {
-        disks.up(disk) && !self.rests.rests(&disk)
+        disks.up(disk) && !self.failing.rests(&disk) && !self.late.rests(&disk)
     }
 
     /// Disks are tried again at once: one was attached.
     pub(crate) fn wake_all(&self) {
-        self.rests.wake_all();
+        self.failing.wake_all();
+        self.late.wake_all();
     }
 
     /// Calls the disk.
@@ -86,18 +95,23 @@ impl DiskCalls {
         let store = disks.get(disk).ok_or(CallError::Away)?;
         match tokio::time::timeout(within, work(store)).await {
             Ok(Ok(answer)) => {
-                self.rests.worked(&disk);
+                self.worked(disk);
                 Ok(answer)
             }
             Ok(Err(error)) => Err(self.failed(disk, error)),
             Err(_) => {
-                if self.rests.failed(disk) {
+                if self.late.failed(disk) {
                     warn!(%disk, ?within, "a disk does not answer upkeep, it goes on without it");
                 }
                 disks.note_failure(disk);
                 Err(CallError::Late)
             }
         }
+    }
+
+    fn worked(&self, disk: DiskId) {
+        self.failing.worked(&disk);
+        self.late.worked(&disk);
     }
 
     fn failed(&self, disk: DiskId, error: ShardStoreError) -> CallError {
@@ -107,13 +121,13 @@ impl DiskCalls {
             | ShardStoreError::StaleOrder { .. }
             | ShardStoreError::Invalid(_)
             | ShardStoreError::Unit(_) => {
-                self.rests.worked(&disk);
+                self.worked(disk);
                 CallError::Failed(error)
             }
             // A disk that takes no writes still answers reads: it does not rest.
             ShardStoreError::Fenced { .. } => CallError::Failed(error),
             error => {
-                if self.rests.failed(disk) {
+                if self.failing.failed(disk) {
                     warn!(%disk, %error, "a disk fails upkeep, it goes on without it");
                 }
                 CallError::Failed(error)

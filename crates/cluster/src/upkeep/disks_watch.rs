@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::rest::Rests;
 use super::{Pace, Upkeep};
 use crate::disks::FolderState;
 use crate::error::EngineError;
@@ -18,19 +19,26 @@ use crate::start::take_folder;
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 const TRY_AGAIN_LONGEST: Duration = Duration::from_secs(30);
+/// A disk that opens well and then fails to read is opened again ever more seldom.
+const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
+const UNREADABLE_LONGEST: Duration = Duration::from_secs(600);
 
 /// Folders that rest after they could not be taken.
 pub(crate) struct FoldersState {
     resting: Mutex<Vec<(PathBuf, FolderState, Instant, Duration)>>,
+    unreadable: Rests<DiskId>,
 }
 
 impl FoldersState {
     pub(crate) fn new() -> Self {
-        Self { resting: Mutex::default() }
+        Self { resting: Mutex::default(), unreadable: Rests::new(UNREADABLE_FIRST, UNREADABLE_LONGEST) }
     }
 
     /// A folder that shows what it showed when it last failed rests; one that changed is tried at once.
     fn rests(&self, folder: &Path, state: &FolderState) -> bool {
+        if matches!(state, FolderState::Disk { id, .. } if self.unreadable.rests(id)) {
+            return true;
+        }
         let resting = self.resting.lock().expect("no holder of this lock panics");
         resting.iter().any(|(known, was, until, _)| known == folder && was == state && Instant::now() < *until)
     }
@@ -68,17 +76,16 @@ impl Upkeep {
 
     async fn drop_gone_disks(&self) {
         let gone = |state: &DiskState| {
-            matches!(
-                state,
-                DiskState::Fenced(FenceReason::Gone | FenceReason::ReadFailed(_) | FenceReason::Closed)
-            )
+            matches!(state, DiskState::Fenced(FenceReason::Gone | FenceReason::ReadFailed(_) | FenceReason::Closed))
         };
-        let disks: Vec<DiskId> =
-            self.shared.disks.all().iter().filter(|disk| gone(&disk.status.state)).map(|disk| disk.id).collect();
-        join_all(disks.into_iter().map(|disk| self.drop_disk(disk))).await;
+        let disks = self.shared.disks.all().into_iter().filter(|disk| gone(&disk.status.state));
+        join_all(disks.map(|disk| self.drop_disk(disk.id, disk.status.state))).await;
     }
 
-    async fn drop_disk(&self, disk: DiskId) {
+    async fn drop_disk(&self, disk: DiskId, state: DiskState) {
+        if matches!(state, DiskState::Fenced(FenceReason::ReadFailed(_))) {
+            self.folders.unreadable.failed(disk);
+        }
         let Some(store) = self.shared.disks.remove(disk) else { return };
         // Its files are locked until it is closed; a close that hangs leaves the folder out until it ends.
         if tokio::time::timeout(CLOSED_WITHIN, store.close()).await.is_err() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cairn_meta::Command;
+use cairn_meta::{BATCH_ROWS_MAX, Command};
 use cairn_proto::DiskId;
 use tokio::sync::Mutex;
 use tracing::info;
@@ -29,7 +29,9 @@ pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), EngineError> {
     let map = shared.map.refresh(&shared.meta).await?;
     let Some(plan) = plan_now(shared, &map) else { return Ok(()) };
     let (count, profile) = (plan.groups.len(), plan.profile);
-    shared.meta.propose(Command::CreatePgs { profile, groups: plan.groups }).await?;
+    for groups in plan.groups.chunks(BATCH_ROWS_MAX) {
+        shared.meta.propose(Command::CreatePgs { profile, groups: groups.to_vec() }).await?;
+    }
     shared.map.refresh(&shared.meta).await?;
     info!(count, data = profile.data, parity = profile.parity, "placement groups made");
     Ok(())
@@ -37,8 +39,14 @@ pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), EngineError> {
 
 fn plan_now(shared: &Shared, map: &ClusterMap) -> Option<NewGroups> {
     let known = |disk: &DiskId| map.disks.contains_key(disk);
-    let usable: BTreeSet<DiskId> =
-        shared.disks.all().into_iter().map(|disk| disk.id).filter(known).filter(|disk| shared.disks.writable(*disk)).collect();
+    let usable: BTreeSet<DiskId> = shared
+        .disks
+        .all()
+        .into_iter()
+        .map(|disk| disk.id)
+        .filter(known)
+        .filter(|disk| shared.disks.writable(*disk))
+        .collect();
     let expected = map.standing_disks().count().max(shared.options.folders.len());
     plan_groups(map.pgs.values(), &usable, expected, shared.options.profile, shared.options.groups_min)
 }

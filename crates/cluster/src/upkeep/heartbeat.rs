@@ -52,10 +52,8 @@ impl Upkeep {
             return Ok(self.idle());
         };
         let now = now.map_err(|_| EngineError::Shutdown)?;
-        let before = std::mem::replace(
-            &mut *self.heartbeat.seen.lock().expect("no holder of this lock panics"),
-            now.clone(),
-        );
+        let before =
+            std::mem::replace(&mut *self.heartbeat.seen.lock().expect("no holder of this lock panics"), now.clone());
         log_changes(&before, &now);
         let changes = changes_between(&before, &now);
         if changes.came {

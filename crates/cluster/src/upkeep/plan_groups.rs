@@ -111,8 +111,7 @@ mod tests {
         for new in plan {
             for slots in &new.groups {
                 let id = PgId(pgs.len() as u64);
-                let row =
-                    PgRow { id, profile: new.profile, epoch: Epoch(1), slots: slots.clone(), retired: false };
+                let row = PgRow { id, profile: new.profile, epoch: Epoch(1), slots: slots.clone(), retired: false };
                 pgs.push(row);
             }
         }
@@ -152,7 +151,10 @@ mod tests {
         }
         assert_eq!(pgs.len(), 18 + 20 + 16, "each set of disks got its groups once");
         let seventh = plan_of(&pgs, &disks(0..7), 7, ProfileChoice::Auto);
-        assert!(seventh.as_ref().unwrap().groups.iter().any(|slots| slots.contains(&DiskId(6))), "a new disk is not left idle");
+        assert!(
+            seventh.as_ref().unwrap().groups.iter().any(|slots| slots.contains(&DiskId(6))),
+            "a new disk is not left idle"
+        );
         made(&mut pgs, &seventh);
         assert!(plan_of(&pgs, &disks(0..7), 7, ProfileChoice::Auto).is_none());
     }

@@ -101,12 +101,7 @@ impl Upkeep {
     }
 
     /// Answers whether rows were marked.
-    async fn mark_free(
-        &self,
-        from: Index,
-        watermark: Index,
-        held: HashSet<VersionId>,
-    ) -> Result<bool, EngineError> {
+    async fn mark_free(&self, from: Index, watermark: Index, held: HashSet<VersionId>) -> Result<bool, EngineError> {
         let held: Vec<VersionId> = held.into_iter().collect();
         let command = Command::MarkFree { from, below: watermark.next(), held };
         match self.shared.meta.propose(command).await? {

@@ -10,16 +10,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use cairn_erasure::{ErasureProfile, StripeLayout};
 use cairn_proto::{AttachNumber, DiskId, Slot};
-use cairn_shard_store::{
-    SealedUnit, ShardHeader, ShardKey, ShardWriter, SpaceUse, UnitPlace, WriteMode,
-};
+use cairn_shard_store::{SealedUnit, ShardHeader, ShardKey, ShardWriter, SpaceUse, UnitPlace, WriteMode};
 use futures_util::future::join_all;
 use tracing::debug;
 
 use super::DISK_ANSWERS_WITHIN;
+use super::Upkeep;
 use super::calls::CallError;
 use super::repair::Damaged;
-use super::Upkeep;
 use crate::error::EngineError;
 use crate::map::profile_of;
 use crate::queues::ShardReport;

@@ -61,11 +61,7 @@ impl Upkeep {
 
     /// Tells the disks to delete, all at once, each with its own deadline. A disk that is away, late or failing is
     /// noted: an inventory of it deletes what it still holds.
-    pub(crate) async fn order_delete(
-        &self,
-        by_disk: BTreeMap<DiskId, Vec<ShardKey>>,
-        index: Index,
-    ) -> Deleted {
+    pub(crate) async fn order_delete(&self, by_disk: BTreeMap<DiskId, Vec<ShardKey>>, index: Index) -> Deleted {
         let orders = by_disk.into_iter().map(|(disk, keys)| self.order_disk(disk, keys, index));
         let mut outcome = Deleted::default();
         for (disk, answer) in join_all(orders).await {
@@ -83,12 +79,7 @@ impl Upkeep {
         outcome
     }
 
-    async fn order_disk(
-        &self,
-        disk: DiskId,
-        keys: Vec<ShardKey>,
-        index: Index,
-    ) -> (DiskId, Result<u64, CallError>) {
+    async fn order_disk(&self, disk: DiskId, keys: Vec<ShardKey>, index: Index) -> (DiskId, Result<u64, CallError>) {
         let mut count = 0;
         for keys in keys.chunks(BATCH_ROWS_MAX) {
             let order = DeleteOrder { index };

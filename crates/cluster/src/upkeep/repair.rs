@@ -52,11 +52,6 @@ impl RepairState {
             repaired: AtomicU64::new(0),
         }
     }
-
-    /// Shards made anew since start.
-    pub(crate) fn repaired(&self) -> u64 {
-        self.repaired.load(Ordering::Relaxed)
-    }
 }
 
 /// A segment to be repaired, as one view showed it.
@@ -114,10 +109,7 @@ impl Upkeep {
         let disk = map.disk_of(pg, slot)?;
         let attach = map.disks.get(&disk)?.attach;
         let store = self.shared.disks.get(disk)?;
-        let takes = matches!(
-            store.status().state,
-            DiskState::Serving | DiskState::ReadOnly(FenceReason::Full { .. })
-        );
+        let takes = matches!(store.status().state, DiskState::Serving | DiskState::ReadOnly(FenceReason::Full { .. }));
         let there = takes && store.attach() == attach && self.calls.reachable(&self.shared.disks, disk);
         there.then_some((disk, attach))
     }

@@ -38,11 +38,7 @@ impl SegmentPage {
 }
 
 /// Reads a page from one view.
-pub(crate) fn segment_page(
-    view: &MetaView,
-    pgs: &[PgId],
-    after: Option<SegmentId>,
-) -> Result<SegmentPage, MetaError> {
+pub(crate) fn segment_page(view: &MetaView, pgs: &[PgId], after: Option<SegmentId>) -> Result<SegmentPage, MetaError> {
     let per_group = (ROWS_MAX / pgs.len().max(1)).max(ROWS_PER_GROUP_MIN);
     let mut lists = Vec::with_capacity(pgs.len());
     for pg in pgs {

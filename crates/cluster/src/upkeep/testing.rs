@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_meta::{Attributes, ManualClock, MetaHandle, MetaOptions, Preconditions};
-use cairn_proto::{BucketId, DiskId};
+use cairn_proto::{BucketId, DiskId, UploadId};
 use cairn_shard_store::{MemoryShardStore, ShardKey, ShardStore, ShardStoreError};
 use futures_util::StreamExt;
 use rand::rngs::StdRng;
@@ -20,10 +20,10 @@ use crate::disks::{DiskFolder, DiskOpener, FolderState};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::ids::RandomIds;
+use crate::ops::{ObjectCommit, PartCommit};
 use crate::options::EngineOptions;
-use crate::ops::ObjectCommit;
 use crate::read::ObjectReader;
-use crate::write::{WriteKind, WriteTarget};
+use crate::write::{ObjectWriter, WriteKind, WriteTarget};
 
 const CLUSTER: u128 = 7;
 /// Steps after which work that does not end is a defect.
@@ -89,7 +89,8 @@ pub(super) struct World {
     pub(super) up: Upkeep,
     pub(super) opener: Arc<MemoryOpener>,
     pub(super) bucket: BucketId,
-    _home: tempfile::TempDir,
+    options: EngineOptions,
+    home: Arc<tempfile::TempDir>,
 }
 
 pub(super) fn folder(number: usize) -> PathBuf {
@@ -102,6 +103,11 @@ pub(super) fn content(key: &str, bytes: usize) -> Vec<u8> {
     let mut content = vec![0; bytes];
     StdRng::seed_from_u64(seed).fill_bytes(&mut content);
     content
+}
+
+async fn start(options: &EngineOptions, meta: MetaHandle, opener: &Arc<MemoryOpener>) -> Engine {
+    let ids = Arc::new(RandomIds::from_seed(1));
+    Engine::start(options.clone(), meta, Arc::clone(opener) as _, ids).await.unwrap()
 }
 
 impl World {
@@ -126,13 +132,27 @@ impl World {
         let meta = MetaOptions { folder: home.path().join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
         let meta = MetaHandle::start(meta, Arc::new(ManualClock::new(1_000_000))).await.unwrap();
         let opener = Arc::new(MemoryOpener::default());
-        let ids = Arc::new(RandomIds::from_seed(1));
-        let engine = Engine::start(options, meta, Arc::clone(&opener) as _, ids).await.unwrap();
+        let engine = start(&options, meta, &opener).await;
         engine.create_bucket(BUCKET).await.unwrap();
+        Self::over(engine, opener, options, Arc::new(home)).await
+    }
+
+    /// Another life of the same node over the same metadata and disks, as after a crash.
+    pub(super) async fn next_life(&self) -> Self {
+        let engine = start(&self.options, self.engine.meta().clone(), &self.opener).await;
+        Self::over(engine, Arc::clone(&self.opener), self.options.clone(), Arc::clone(&self.home)).await
+    }
+
+    async fn over(
+        engine: Engine,
+        opener: Arc<MemoryOpener>,
+        options: EngineOptions,
+        home: Arc<tempfile::TempDir>,
+    ) -> Self {
         let bucket = engine.bucket(BUCKET).await.unwrap().id;
         let mut up = Upkeep::new(Arc::clone(engine.shared()));
         up.calls = DiskCalls::new(Duration::from_millis(200));
-        Self { engine, up, opener, bucket, _home: home }
+        Self { engine, up, opener, bucket, options, home }
     }
 
     pub(super) fn disk(&self, number: usize) -> MemoryShardStore {
@@ -165,11 +185,25 @@ impl World {
         self.try_put(key, bytes).await.unwrap();
     }
 
-    pub(super) async fn begin_and_abandon(&self, key: &str, bytes: usize) {
-        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind: WriteKind::Object, length: None };
+    /// Begins to write an object and takes some bytes.
+    pub(super) async fn begin(&self, kind: WriteKind, key: &str, bytes: usize) -> ObjectWriter {
+        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind, length: None };
         let mut writer = self.engine.begin_write(target).await.unwrap();
         writer.write(Bytes::from(content(key, bytes))).await.unwrap();
-        drop(writer.finish().await.unwrap());
+        writer
+    }
+
+    /// Opens an upload with a few parts.
+    pub(super) async fn upload(&self, key: &str, parts: u16, bytes: usize) -> UploadId {
+        let attributes = Attributes::default();
+        let upload = self.engine.create_upload(self.bucket, key, attributes, None, "test").await.unwrap();
+        for number in 1..=parts {
+            let stored = self.begin(WriteKind::Part, key, bytes).await.finish().await.unwrap();
+            let (bucket, key, etag) = (self.bucket, key.to_owned(), number.to_string());
+            let part = PartCommit { bucket, key, upload, number, etag, checksum: None };
+            self.engine.commit_part(stored, part).await.unwrap();
+        }
+        upload
     }
 
     pub(super) async fn delete(&self, key: &str) {

@@ -1,11 +1,14 @@
 //! Upkeep over memory disks, step by step: what is lost comes back, what is dead goes, and nothing waits for a bad disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_shard_store::ShardStore;
 
+use super::plan_inventory::WantedShard;
 use super::testing::{Content, World, check_reader, folder};
-use crate::upkeep::plan_inventory::WantedShard;
+use super::{Pace, run};
+use crate::write::WriteKind;
 
 const OBJECT: usize = 2_500_000;
 
@@ -130,7 +133,7 @@ async fn an_abandoned_write_is_cleaned_up() {
     world.put("kept", OBJECT).await;
     world.settle().await;
     let shards = world.shards();
-    world.begin_and_abandon("gone", OBJECT).await;
+    drop(world.begin(WriteKind::Object, "gone", OBJECT).await.finish().await.unwrap());
     assert!(world.shards() > shards);
     world.settle().await;
     assert_eq!(world.shards(), shards);
@@ -283,4 +286,133 @@ async fn what_is_lost_is_said() {
     // Repair does not turn what is lost into something else, nor does it go round in circles.
     world.settle().await;
     assert_eq!(world.engine.check(false).await.unwrap().lost.count, 1);
+}
+
+#[tokio::test]
+async fn a_replaced_disk_that_comes_back_gives_up_what_is_whole_elsewhere() {
+    let world = World::new(7).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let (old, other) = (world.disk(0), world.disk(6));
+    assert!(old.status().shards > 0);
+    old.close().await;
+    world.opener.put(&folder(0), Content::Empty);
+    // Back before the replacement is whole: nothing of it is deleted.
+    world.up.folders_step().await.unwrap();
+    let replaced = world.engine.shared().map.load().disks[&old.id()].replaced_by;
+    assert_eq!(replaced, Some(world.disk(0).id()));
+    other.close().await;
+    world.opener.put(&folder(6), Content::Disk(old.clone()));
+    world.up.folders_step().await.unwrap();
+    let shards = old.status().shards;
+    while world.up.inventory_step(old.id()).await.unwrap() != world.up.idle() {}
+    assert_eq!(old.status().shards, shards);
+    world.check("a", OBJECT).await;
+    // Whole there: an inventory of the old disk deletes its own.
+    world.inventories().await;
+    world.repair().await;
+    old.close().await;
+    world.settle().await;
+    assert_eq!(old.status().shards, 0);
+    world.check("a", OBJECT).await;
+}
+
+#[tokio::test]
+async fn an_aborted_upload_leaves_nothing() {
+    let world = World::new(6).await;
+    let upload = world.upload("big", 7, 2_000_000).await;
+    assert!(world.shards() > 0);
+    world.engine.abort_upload(world.bucket, "big", upload).await.unwrap();
+    world.settle().await;
+    assert_eq!((world.garbage_rows().await, world.shards()), (0, 0));
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_a_former_life_left_is_cleaned_up() {
+    // A large object becomes an upload of its own after two segments.
+    let world = World::with(6, |options| options.extents_max = 2).await;
+    world.put("kept", 1_000_000).await;
+    let running = world.begin(WriteKind::Object, "large", 9_000_000).await;
+    let next = world.next_life().await;
+    next.settle().await;
+    drop(running);
+    next.settle().await;
+    next.check("kept", 1_000_000).await;
+    assert_eq!((next.garbage_rows().await, next.missing().await), (0, 0));
+    let report = next.engine.check(true).await.unwrap();
+    assert!(report.is_clean() && report.parts == 0, "{report}");
+}
+
+#[tokio::test]
+async fn a_busy_store_has_no_findings() {
+    let world = World::new(6).await;
+    for number in 0..8 {
+        world.put(&format!("key-{number}"), 400_000).await;
+    }
+    let changes = async {
+        for round in 0..6 {
+            for number in 0..8 {
+                world.put(&format!("key-{number}"), 300_000 + round).await;
+            }
+            world.delete(&format!("key-{round}")).await;
+            drop(world.begin(WriteKind::Object, "abandoned", 300_000).await.finish().await.unwrap());
+            world.reap().await;
+        }
+    };
+    let checks = async {
+        for _ in 0..10 {
+            let report = world.engine.check(true).await.unwrap();
+            assert!(
+                report.short.count + report.lost.count + report.damaged.count + report.broken.count == 0,
+                "{report}"
+            );
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(changes, checks);
+    world.settle().await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn scrub_steps_come_to_every_shard() {
+    let world = World::new(6).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let disk = world.disk(0);
+    for key in world.keys_on(&disk).await {
+        assert!(disk.lose_unit(key, 0));
+    }
+    let bad = disk.status().shards;
+    for _ in 0..4 * (bad + 2) {
+        assert_ne!(world.up.scrub_step(disk.id()).await.unwrap(), Pace::End);
+    }
+    assert_eq!(world.missing().await, bad);
+}
+
+#[tokio::test]
+async fn upkeep_runs_by_itself_and_stops() {
+    let world = World::with(6, |options| options.upkeep_interval = Duration::from_millis(5)).await;
+    world.put("a", OBJECT).await;
+    let running = run::start(Arc::clone(world.engine.shared()));
+    for number in [0, 3] {
+        world.disk(number).close().await;
+        world.opener.put(&folder(number), Content::Empty);
+    }
+    let whole = async {
+        // Each look is a round of the metadata group, which lets the duties run.
+        loop {
+            let rows = world.engine.meta().read().await.unwrap().disks().unwrap();
+            let standing = rows.iter().filter(|row| row.replaced_by.is_none());
+            let listed = standing.filter(|row| row.inventory == Some(row.attach)).count();
+            if rows.len() == 8 && listed == 6 && world.missing().await == 0 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), whole).await.unwrap();
+    running.stop().await;
+    world.check("a", OBJECT).await;
+    world.assert_clean().await;
 }
