@@ -173,7 +173,10 @@ mod tests {
             description: "d".to_owned(),
         };
         let shown = key(&row);
-        assert_eq!((shown.root, shown.bucket.as_str(), shown.prefix.as_str(), shown.write), (false, "cache", "a/", false));
+        assert_eq!(
+            (shown.root, shown.bucket.as_str(), shown.prefix.as_str(), shown.write),
+            (false, "cache", "a/", false)
+        );
         assert!(key(&IdentityRow { scope: Scope::Root, ..row }).root);
     }
 
@@ -182,6 +185,9 @@ mod tests {
         let status = meta_status(&MetaError::Refused(Refusal::LastRoot));
         assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "the last root key stays"));
         assert_eq!(engine_status(&EngineError::BucketExists).code(), Code::AlreadyExists);
-        assert_eq!(engine_status(&EngineError::Meta(MetaError::Refused(Refusal::NoSuchIdentity))).code(), Code::NotFound);
+        assert_eq!(
+            engine_status(&EngineError::Meta(MetaError::Refused(Refusal::NoSuchIdentity))).code(),
+            Code::NotFound
+        );
     }
 }

@@ -42,7 +42,12 @@ fn describe(status: &Status) -> String {
         String::new(),
         disks(&status.disks),
         String::new(),
-        format!("capacity:  {} of raw disk, {} free, {} in shards", sum(|d| d.bytes_total), sum(|d| d.bytes_free), sum(|d| d.bytes_used)),
+        format!(
+            "capacity:  {} of raw disk, {} free, {} in shards",
+            sum(|d| d.bytes_total),
+            sum(|d| d.bytes_free),
+            sum(|d| d.bytes_used)
+        ),
         format!("groups:    {}", if groups.is_empty() { "none".to_owned() } else { groups.join("; ") }),
         format!("repair:    {repair}"),
         format!("garbage:   {} versions, {} ({} bytes)", garbage.rows, ByteCount(garbage.bytes), garbage.bytes),
