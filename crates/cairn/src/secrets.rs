@@ -132,7 +132,8 @@ pub(crate) enum SealError {
 
 impl Sealer {
     fn new(key: &[u8; KEY_BYTES]) -> Result<Self> {
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the secret key is unusable"))?;
+        let key =
+            RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the secret key is unusable"))?;
         Ok(Self { key })
     }
 
@@ -146,8 +147,11 @@ impl Sealer {
         check_private(path)?;
         let damaged = || format!("the key file {} is damaged: restore it from a backup", path.display());
         let (title, key) = text.trim_end().split_once('\n').with_context(damaged)?;
-        let key: [u8; KEY_BYTES] =
-            hex::decode(key).ok().and_then(|key| key.try_into().ok()).filter(|_| title == KEY_TITLE).with_context(damaged)?;
+        let key: [u8; KEY_BYTES] = hex::decode(key)
+            .ok()
+            .and_then(|key| key.try_into().ok())
+            .filter(|_| title == KEY_TITLE)
+            .with_context(damaged)?;
         Self::new(&key).map(Some)
     }
 
@@ -163,7 +167,9 @@ impl Sealer {
                 .with_context(|| format!("make {}", folder.display()))?;
             // The folder's own name must be as durable as the file in it.
             if let Some(above) = folder.parent() {
-                File::open(above).and_then(|above| above.sync_all()).with_context(|| format!("sync {}", above.display()))?;
+                File::open(above)
+                    .and_then(|above| above.sync_all())
+                    .with_context(|| format!("sync {}", above.display()))?;
             }
         }
         write_private(path, &format!("{KEY_TITLE}\n{}\n", hex::encode(key)))?;
@@ -193,10 +199,8 @@ impl Sealer {
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Damaged)?;
         let mut bytes = bytes.to_vec();
-        let plain = self
-            .key
-            .open_in_place(nonce, Aad::from(SEALED_PURPOSE), &mut bytes)
-            .map_err(|_| SealError::WrongKey)?;
+        let plain =
+            self.key.open_in_place(nonce, Aad::from(SEALED_PURPOSE), &mut bytes).map_err(|_| SealError::WrongKey)?;
         String::from_utf8(plain.to_vec()).map(Secret::new).map_err(|_| SealError::Damaged)
     }
 }
@@ -211,12 +215,8 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(|| failed("replace")),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&passing)
-        .with_context(|| failed("create"))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&passing).with_context(|| failed("create"))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| failed("write"))?;
     fs::rename(&passing, path).with_context(|| failed("rename"))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -296,7 +296,9 @@ mod tests {
         assert_eq!(RootKey::read_file(&path).unwrap(), Some(key));
         write_private(&path, "something else").unwrap();
         assert!(RootKey::read_file(&path).is_err());
-        for (access, secret) in [("ab", "long enough"), ("a b c", "long enough"), ("abc", "short"), ("abc", "with a space")] {
+        for (access, secret) in
+            [("ab", "long enough"), ("a b c", "long enough"), ("abc", "short"), ("abc", "with a space")]
+        {
             assert!(RootKey::given(access.to_owned(), secret.to_owned()).is_err(), "{access} {secret}");
         }
     }

@@ -1,5 +1,7 @@
 //! Rows and reports as messages, and errors as statuses that a person can read.
 
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt};
+
 use cairn_cluster::{CheckReport, DiskReport, EngineError, EngineStatus, GroupReport};
 use cairn_meta::{BucketRow, GarbageTotals, IdentityRow, MetaError, Refusal, Scope};
 use cairn_proto::admin::{self, Bucket, DiskStatus, Garbage, GroupStatus, Key, MetaStatus, Status as ServerStatus};
@@ -35,8 +37,10 @@ pub(super) fn key(row: &IdentityRow) -> Key {
     }
 }
 
-pub(super) fn status(status: EngineStatus, meta_folder: &str) -> ServerStatus {
+pub(super) fn status(mut status: EngineStatus, meta_folder: &str) -> ServerStatus {
+    status.disks.sort_by(|one, other| one.folder.cmp(&other.folder));
     let not_protected = not_protected(&status, meta_folder);
+    let (bytes_total, bytes_free) = capacity(&status.disks);
     let copies = u32::try_from(status.meta.voters.len()).unwrap_or(u32::MAX);
     ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -55,7 +59,25 @@ pub(super) fn status(status: EngineStatus, meta_folder: &str) -> ServerStatus {
             bytes_free: status.meta.bytes_free,
         }),
         not_protected,
+        bytes_total,
+        bytes_free,
     }
+}
+
+/// Size and free bytes of the disks' file systems. Folders of one file system share its space.
+fn capacity(disks: &[DiskReport]) -> (u64, u64) {
+    let mut seen = HashSet::new();
+    let mut own = |report: &&DiskReport| match fs::metadata(&report.folder) {
+        Ok(folder) => seen.insert(folder.dev()),
+        Err(_) => false,
+    };
+    let counted: Vec<&DiskReport> = disks.iter().filter(|report| report.bytes_total > 0).filter(&mut own).collect();
+    (counted.iter().map(|report| report.bytes_total).sum(), counted.iter().map(|report| report.bytes_free).sum())
+}
+
+fn on_one_file_system(disks: &[DiskReport]) -> bool {
+    let devices: Vec<u64> = disks.iter().filter_map(|report| fs::metadata(&report.folder).ok()).map(|m| m.dev()).collect();
+    devices.iter().collect::<HashSet<_>>().len() < devices.len()
 }
 
 /// What is at risk now, in words; the README says the same.
@@ -68,6 +90,9 @@ fn not_protected(status: &EngineStatus, meta_folder: &str) -> Vec<String> {
         ));
     }
     lines.push("all disks are in one machine".to_owned());
+    if on_one_file_system(&status.disks) {
+        lines.push("several disks lie on one file system: they fail together, if it fails".to_owned());
+    }
     if status.groups.iter().any(|group| group.profile.parity == 0) {
         lines.push("some groups have no parity: one lost disk loses their objects".to_owned());
     }
@@ -173,7 +198,10 @@ mod tests {
             description: "d".to_owned(),
         };
         let shown = key(&row);
-        assert_eq!((shown.root, shown.bucket.as_str(), shown.prefix.as_str(), shown.write), (false, "cache", "a/", false));
+        assert_eq!(
+            (shown.root, shown.bucket.as_str(), shown.prefix.as_str(), shown.write),
+            (false, "cache", "a/", false)
+        );
         assert!(key(&IdentityRow { scope: Scope::Root, ..row }).root);
     }
 
@@ -182,6 +210,9 @@ mod tests {
         let status = meta_status(&MetaError::Refused(Refusal::LastRoot));
         assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "the last root key stays"));
         assert_eq!(engine_status(&EngineError::BucketExists).code(), Code::AlreadyExists);
-        assert_eq!(engine_status(&EngineError::Meta(MetaError::Refused(Refusal::NoSuchIdentity))).code(), Code::NotFound);
+        assert_eq!(
+            engine_status(&EngineError::Meta(MetaError::Refused(Refusal::NoSuchIdentity))).code(),
+            Code::NotFound
+        );
     }
 }

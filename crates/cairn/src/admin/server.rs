@@ -96,7 +96,7 @@ impl Admin for AdminService {
 
     async fn create_bucket(&self, request: Request<CreateBucketRequest>) -> Result<Response<Bucket>, Status> {
         let name = request.into_inner().name;
-        cairn_s3::check_bucket_name(&name).map_err(|_| {
+        cairn_s3::uri::check_bucket_name(&name).map_err(|_| {
             Status::invalid_argument(format!(
                 "`{name}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or \
                  digit at both ends"
@@ -143,10 +143,9 @@ impl Admin for AdminService {
         check_key_request(&wanted)?;
         let found = self.engine.bucket(&wanted.bucket).await;
         found.map_err(|error| match error {
-            cairn_cluster::EngineError::NoSuchBucket => Status::not_found(format!(
-                "no bucket `{0}`: make it with `cairn bucket create {0}`",
-                wanted.bucket
-            )),
+            cairn_cluster::EngineError::NoSuchBucket => {
+                Status::not_found(format!("no bucket `{0}`: make it with `cairn bucket create {0}`", wanted.bucket))
+            }
             other => engine_status(&other),
         })?;
         let drawn = RootKey::draw().map_err(|error| Status::internal(format!("{error:#}")))?;

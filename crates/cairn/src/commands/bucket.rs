@@ -57,7 +57,8 @@ async fn list(client: &mut AdminClient, as_json: bool) -> Result<()> {
     let mut buckets = Vec::new();
     let mut after = String::new();
     loop {
-        let page = client.list_buckets(ListBucketsRequest { after }).await.map_err(|status| explain(&status))?.into_inner();
+        let page =
+            client.list_buckets(ListBucketsRequest { after }).await.map_err(|status| explain(&status))?.into_inner();
         if as_json {
             for bucket in &page.buckets {
                 output::line(&json(bucket)?);

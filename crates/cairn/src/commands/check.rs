@@ -26,13 +26,18 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
 
 fn describe(report: &CheckReport) -> String {
     let garbage = report.garbage.unwrap_or_default();
-    let depth = if report.verified { "every unit read and verified" } else { "checksums not read (--verify reads them)" };
+    let depth =
+        if report.verified { "every unit read and verified" } else { "checksums not read (--verify reads them)" };
     let mut lines = vec![
         format!(
             "checked: {} objects, {} parts, {} segments, {} shards; {depth}",
             report.objects, report.parts, report.segments, report.shards
         ),
-        format!("garbage: {} versions, {} (no finding: it waits for its readers)", garbage.rows, ByteCount(garbage.bytes)),
+        format!(
+            "garbage: {} versions, {} (no finding: it waits for its readers)",
+            garbage.rows,
+            ByteCount(garbage.bytes)
+        ),
     ];
     for (name, findings) in [
         ("lost", &report.lost),

@@ -26,7 +26,8 @@ use crate::{
 /// Each step: connect, read, write, and the admin call before them.
 const WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 4096;
-const REQUEST: &[u8] = b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nUser-Agent: cairn-healthcheck\r\nConnection: close\r\n\r\n";
+const REQUEST: &[u8] =
+    b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nUser-Agent: cairn-healthcheck\r\nConnection: close\r\n\r\n";
 
 /// Runs the command; exit code 0 if requests can be served.
 pub(crate) fn run(args: &HealthcheckArgs) -> Result<ExitCode> {

@@ -60,7 +60,9 @@ pub(crate) fn run(args: RunnerConfigArgs) -> Result<ExitCode> {
 /// The runner's ServerAddress has no scheme and no path.
 fn check_endpoint(endpoint: &str) -> Result<()> {
     let is_plain = !endpoint.is_empty()
-        && endpoint.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
+        && endpoint
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
     if !is_plain {
         bail!("--endpoint: `{endpoint}` must be HOST or HOST:PORT, without scheme and path");
     }

@@ -25,11 +25,8 @@ fn quoted(text: &str) -> String {
 
 /// For `config.toml`, inside `[[runners]]`.
 pub(super) fn runner_toml(cache: &RunnerCache) -> String {
-    let keys = format!(
-        "    AccessKey = {}\n    SecretKey = {}\n",
-        quoted(&cache.access_key),
-        quoted(&cache.secret_key)
-    );
+    let keys =
+        format!("    AccessKey = {}\n    SecretKey = {}\n", quoted(&cache.access_key), quoted(&cache.secret_key));
     cache_section(cache, &keys)
 }
 
@@ -48,7 +45,9 @@ fn cache_section(cache: &RunnerCache, keys: &str) -> String {
 
 /// Manifest of the secrets and values of the Helm chart, two YAML documents.
 pub(super) fn helm_files(cache: &RunnerCache) -> String {
-    let mut text = String::from("# Secrets: kubectl apply -n RUNNER_NAMESPACE -f -\napiVersion: v1\nkind: Secret\nmetadata:\n  name: s3access\nstringData:\n");
+    let mut text = String::from(
+        "# Secrets: kubectl apply -n RUNNER_NAMESPACE -f -\napiVersion: v1\nkind: Secret\nmetadata:\n  name: s3access\nstringData:\n",
+    );
     // JSON strings are YAML strings. The chart wants exactly these two names.
     let _ = writeln!(text, "  accesskey: {}", serde_json::Value::from(cache.access_key.as_str()));
     let _ = writeln!(text, "  secretkey: {}", serde_json::Value::from(cache.secret_key.as_str()));
@@ -56,7 +55,9 @@ pub(super) fn helm_files(cache: &RunnerCache) -> String {
         text.push_str("---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: cairn-ca\nstringData:\n  ca.crt: |\n");
         text.push_str(&indented(&cache.ca_pem, 4));
     }
-    text.push_str("---\n# values.yaml of the gitlab-runner chart\nrunners:\n  cache:\n    secretName: s3access\n  config: |\n");
+    text.push_str(
+        "---\n# values.yaml of the gitlab-runner chart\nrunners:\n  cache:\n    secretName: s3access\n  config: |\n",
+    );
     text.push_str(&indented(&helm_config(cache), 4));
     text
 }
@@ -210,7 +211,10 @@ runners:
     fn without_tls_there_is_no_ca() {
         let plain = RunnerCache { tls: false, ca_pem: String::new(), ..cache() };
         let text = everything(&plain);
-        assert!(text.contains("Insecure = true") && !text.contains("cairn-ca") && !text.contains("CERTIFICATE"), "{text}");
+        assert!(
+            text.contains("Insecure = true") && !text.contains("cairn-ca") && !text.contains("CERTIFICATE"),
+            "{text}"
+        );
         assert!(!text.contains("NOTE:"));
         assert!(everything(&RunnerCache { endpoint_is_local: true, ..cache() }).starts_with("# NOTE: cache.lan:9000"));
     }

@@ -26,7 +26,6 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
 fn describe(status: &Status) -> String {
     let meta = status.meta.clone().unwrap_or_default();
     let garbage = status.garbage.unwrap_or_default();
-    let sum = |field: fn(&DiskStatus) -> u64| ByteCount(status.disks.iter().map(field).sum());
     let groups: Vec<String> = status
         .groups
         .iter()
@@ -42,7 +41,12 @@ fn describe(status: &Status) -> String {
         String::new(),
         disks(&status.disks),
         String::new(),
-        format!("capacity:  {} of raw disk, {} free, {} in shards", sum(|d| d.bytes_total), sum(|d| d.bytes_free), sum(|d| d.bytes_used)),
+        format!(
+            "capacity:  {} of raw disk, {} free, {} in shards",
+            ByteCount(status.bytes_total),
+            ByteCount(status.bytes_free),
+            ByteCount(status.disks.iter().map(|disk| disk.bytes_used).sum())
+        ),
         format!("groups:    {}", if groups.is_empty() { "none".to_owned() } else { groups.join("; ") }),
         format!("repair:    {repair}"),
         format!("garbage:   {} versions, {} ({} bytes)", garbage.rows, ByteCount(garbage.bytes), garbage.bytes),
@@ -106,6 +110,8 @@ mod tests {
             garbage: Some(Garbage { rows: 3, bytes: 2048 }),
             meta: Some(MetaStatus { copies: 1, leader: true, ..MetaStatus::default() }),
             not_protected: vec!["the metadata".to_owned()],
+            bytes_total: 4096,
+            bytes_free: 1024,
         };
         let shown = describe(&status);
         for part in [
@@ -114,6 +120,7 @@ mod tests {
             "2 shards being rebuilt, 7 missing",
             "3 versions, 2.0 KiB (2048 bytes)",
             "ONE copy",
+            "4.0 KiB of raw disk, 1.0 KiB free",
             "- the metadata",
         ] {
             assert!(shown.contains(part), "{part} in\n{shown}");

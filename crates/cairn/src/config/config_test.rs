@@ -18,8 +18,11 @@ fn flags(line: &str) -> Settings {
 
 /// Builds from a line of flags, `NAME=value` pairs and a TOML text.
 fn build(line: &str, environment: &[&str], toml: &str) -> Result<Config> {
-    let variables: HashMap<&str, OsString> =
-        environment.iter().map(|pair| pair.split_once('=').unwrap()).map(|(name, value)| (name, value.into())).collect();
+    let variables: HashMap<&str, OsString> = environment
+        .iter()
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(name, value)| (name, value.into()))
+        .collect();
     let look = |name: &str| variables.get(name).cloned();
     Config::build(flags(line), &look, Some((Path::new("cairn.toml"), toml)), Path::new("/at"))
 }
@@ -44,7 +47,9 @@ fn defaults_are_those_of_the_help() {
     assert_eq!((config.log_format, config.root_key), (LogFormat::Text, None));
 
     let help = <Flags as clap::CommandFactory>::command().render_long_help().to_string();
-    for default in ["default: 6]", "default: 127.0.0.1:9000]", "default: 25s]", "default: 7d]", "default: auto]", "default: text]"] {
+    for default in
+        ["default: 6]", "default: 127.0.0.1:9000]", "default: 25s]", "default: 7d]", "default: auto]", "default: text]"]
+    {
         assert!(help.contains(default), "{default}");
     }
 }

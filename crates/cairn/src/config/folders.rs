@@ -34,7 +34,8 @@ pub(super) fn check_folders(home: &Path, meta: &Path, disks: &[PathBuf]) -> Resu
                 bail!("{what}: {} is named twice", disk.display());
             }
             if disk.starts_with(other) || other.starts_with(disk) {
-                let (inner, outer) = if disk.starts_with(other) { (disk.as_path(), *other) } else { (*other, disk.as_path()) };
+                let (inner, outer) =
+                    if disk.starts_with(other) { (disk.as_path(), *other) } else { (*other, disk.as_path()) };
                 bail!("disk: {} lies inside {}; each needs a folder of its own", inner.display(), outer.display());
             }
         }

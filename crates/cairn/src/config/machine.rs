@@ -70,7 +70,8 @@ fn check_certificate(cert: &Path, key: &Path) -> Result<()> {
     if chain.is_empty() {
         bail!("{}: holds no PEM certificate", at(cert));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| anyhow::anyhow!("{error}")).with_context(|| at(key))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| anyhow::anyhow!("{error}")).with_context(|| at(key))?;
     rustls::ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, private)

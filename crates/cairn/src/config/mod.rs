@@ -76,7 +76,9 @@ impl Config {
     ) -> Result<Self> {
         let environment = Settings::from_environment(look)?;
         let file = match toml {
-            Some((path, text)) => Settings::from_toml(text).with_context(|| format!("configuration {}", path.display()))?,
+            Some((path, text)) => {
+                Settings::from_toml(text).with_context(|| format!("configuration {}", path.display()))?
+            }
             None => Settings::default(),
         };
         for layer in [&flags, &environment, &file] {

@@ -148,7 +148,9 @@ pub(super) fn text(look: Environment<'_>, name: &str) -> Result<Option<String>> 
 }
 
 fn parse<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T> {
-    text.parse().map_err(|error| anyhow::anyhow!("`{text}`: {error}")).with_context(|| format!("environment variable {name}"))
+    text.parse()
+        .map_err(|error| anyhow::anyhow!("`{text}`: {error}"))
+        .with_context(|| format!("environment variable {name}"))
 }
 
 fn one<T: FromStr<Err: std::fmt::Display>>(look: Environment<'_>, name: &str) -> Result<Option<T>> {

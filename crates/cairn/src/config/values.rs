@@ -114,9 +114,9 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let named: Targets = text
-            .parse()
-            .map_err(|_| "off, error, warn, info, debug or trace, or by module as in `info,cairn_meta=debug`".to_owned())?;
+        let named: Targets = text.parse().map_err(|_| {
+            "off, error, warn, info, debug or trace, or by module as in `info,cairn_meta=debug`".to_owned()
+        })?;
         let quieter = QUIETER.iter().filter(|(module, _)| !text.contains(module));
         Ok(Self(named.with_targets(quieter.map(|(module, level)| (module.to_string(), *level)))))
     }

@@ -43,11 +43,7 @@ fn look(folder: &Path) -> FolderState {
     }
 }
 
-fn open(
-    folder: PathBuf,
-    cluster_id: u128,
-    format_as: Option<DiskId>,
-) -> Result<Arc<dyn ShardStore>, ShardStoreError> {
+fn open(folder: PathBuf, cluster_id: u128, format_as: Option<DiskId>) -> Result<Arc<dyn ShardStore>, ShardStoreError> {
     let refused = |problem: String| ShardStoreError::Refused { folder: folder.display().to_string(), problem };
     let new_id = match (format_as, inspect(&folder)) {
         (Some(id), cairn_shard_store::FolderState::Missing) => {

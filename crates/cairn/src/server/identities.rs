@@ -90,9 +90,8 @@ async fn replace_root(
     clock: &dyn Clock,
 ) -> Result<()> {
     let stored = rows.iter().find(|row| row.access_key == given.access_key);
-    let is_the_same = stored.is_some_and(|row| {
-        row.enabled && sealer.open(&row.sealed_secret).is_ok_and(|secret| secret == given.secret)
-    });
+    let is_the_same = stored
+        .is_some_and(|row| row.enabled && sealer.open(&row.sealed_secret).is_ok_and(|secret| secret == given.secret));
     if !is_the_same {
         // A new name must not take over a limited key that a runner uses.
         put_root(given, sealer, meta, clock, stored.is_none())

@@ -104,12 +104,7 @@ async fn start_engine(config: &Config, cluster_id: u128, meta: MetaHandle) -> Re
     Engine::start(options, meta, disks, Arc::new(RandomIds::from_system())).await.context("start the object engine")
 }
 
-async fn start_gateway(
-    config: &Config,
-    engine: Engine,
-    sealer: Arc<Sealer>,
-    clock: Arc<dyn Clock>,
-) -> Result<Gateway> {
+async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clock: Arc<dyn Clock>) -> Result<Gateway> {
     let tls = match &config.tls {
         TlsChoice::Auto => TlsMode::Authority { folder: config.home.clone(), names: config.tls_names.clone() },
         TlsChoice::Off => TlsMode::Off,

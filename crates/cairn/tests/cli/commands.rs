@@ -38,7 +38,8 @@ fn buckets(server: &Server) {
 
 fn keys(server: &Server) {
     assert!(complained(&server.run(&["key", "create", "--bucket", "none"]), 1).contains("cairn bucket create none"));
-    let created = json(&said(&server.run(&["key", "create", "--bucket", "cache", "--prefix", "a/", "--read-only", "--json"])));
+    let created =
+        json(&said(&server.run(&["key", "create", "--bucket", "cache", "--prefix", "a/", "--read-only", "--json"])));
     let (access, secret) = (created["key"]["access_key"].as_str().unwrap(), created["secret_key"].as_str().unwrap());
     assert_eq!((access.len(), secret.len()), (20, 40));
     assert_eq!(created["key"]["write"], false);
@@ -69,7 +70,10 @@ fn status_and_check(server: &Server) {
     assert_eq!(disks.len(), 6);
     assert!(disks.iter().all(|disk| disk["state"] == "serving"), "{status}");
     assert_eq!((&status["writable"], &status["missing_shards"]), (&serde_json::json!(true), &serde_json::json!(0)));
-    assert_eq!((&status["meta"]["copies"], &status["meta"]["leader"]), (&serde_json::json!(1), &serde_json::json!(true)));
+    assert_eq!(
+        (&status["meta"]["copies"], &status["meta"]["leader"]),
+        (&serde_json::json!(1), &serde_json::json!(true))
+    );
     assert_eq!(status["groups"][0]["profile"], "4+2");
     let shown = said(&server.run(&["status"]));
     assert!(shown.contains("ONE copy") && shown.contains("Not protected:"), "{shown}");
@@ -87,7 +91,10 @@ fn runner_config(server: &Server) {
     assert_eq!(s3["ServerAddress"].as_str().unwrap(), format!("localhost:{port}"));
     let all = said(&server.run(&["runner-config", "--bucket", "cache", "--endpoint", "cache.lan:9000"]));
     let ca = fs::read_to_string(server.home.join("ca.crt")).unwrap();
-    assert!(all.contains(ca.trim_end()) && all.contains("secretName: s3access") && all.contains("cache.lan:9000"), "{all}");
+    assert!(
+        all.contains(ca.trim_end()) && all.contains("secretName: s3access") && all.contains("cache.lan:9000"),
+        "{all}"
+    );
     let keys = said(&server.run(&["key", "list"]));
     assert!(keys.contains("cache/team/*") && keys.contains("cache/*"), "{keys}");
 }

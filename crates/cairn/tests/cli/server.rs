@@ -86,7 +86,9 @@ impl Server {
                     }
                     None => server.shown.push(line),
                 },
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => panic!("not ready\n{}", server.log()),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("not ready\n{}", server.log())
+                }
             }
         }
     }
