@@ -57,6 +57,12 @@ pub struct MetaStatus {
     pub bytes_free: u64,
     /// Whether commands that add are taken.
     pub writable: bool,
+    /// Entries it has proposed: each carries all commands that waited.
+    pub entries: u64,
+    /// Synced writes of its log.
+    pub log_syncs: u64,
+    /// Rounds that confirmed reads: each serves all reads that waited.
+    pub read_rounds: u64,
 }
 
 /// A handle to a member of the metadata group. A clone is another handle to the same one.
@@ -255,6 +261,9 @@ impl MetaHandle {
             bytes_total: space.total_bytes,
             bytes_free: space.free_bytes,
             writable: member.space.writable() && metrics.running_state.is_ok(),
+            entries: member.proposer.entries(),
+            log_syncs: member.log.syncs(),
+            read_rounds: member.reads.rounds(),
         }
     }
 }

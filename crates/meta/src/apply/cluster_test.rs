@@ -1,3 +1,5 @@
+//! Disks, placement groups and plans of an old epoch.
+
 use cairn_proto::{AttachNumber, DiskId, Epoch, NodeId, PgId, Slot};
 
 use super::testing::{MIB, PROFILE, World, refusal};

@@ -1,3 +1,5 @@
+//! Objects, buckets, quotas and copies.
+
 use cairn_proto::{Index, VersionId};
 
 use super::testing::{MIB, World, copy_command, inline, put_command, refusal, version_of};

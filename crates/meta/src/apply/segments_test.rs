@@ -1,3 +1,5 @@
+//! Segments come in once, are missing where nobody answered, and die for ever.
+
 use cairn_proto::{AttachNumber, CommandNumber, DiskId, Epoch, NodeId, PgId, Sequence, Slot};
 
 use super::testing::{MIB, World, inline, put_command, refusal};

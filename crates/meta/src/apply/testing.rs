@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) writer: WriterId,
     pub(crate) number: u64,
     pub(crate) sequence: u64,
+    /// Rows that the last entry changed.
+    pub(crate) changed: usize,
 }
 
 impl World {
@@ -50,6 +52,7 @@ impl World {
         self.index += 1;
         let envelopes = decode_entry(&encode_entry(envelopes).unwrap()).unwrap();
         let (changes, outcomes) = apply_entry(&self.rows, Index(self.index), &envelopes).unwrap();
+        self.changed = changes.len();
         self.rows.write(changes);
         invariants::check(&self.rows);
         outcomes
@@ -195,6 +198,7 @@ impl World {
             let rows = free.iter().map(|(key, _)| *key).collect();
             let removed = self.run(Command::RemoveGarbage { rows });
             assert!(matches!(removed, Ok(Reply::Marked { .. })), "{removed:?}");
+            assert!(self.changed < 2_500, "a step changes {} rows", self.changed);
             commands += 2;
             assert!(commands < 10_000, "the reaper makes no progress");
         }

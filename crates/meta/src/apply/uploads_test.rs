@@ -1,3 +1,5 @@
+//! Uploads: completed, aborted, taken apart in bounded steps.
+
 use cairn_proto::{Index, NodeId, Sequence, VersionId};
 
 use super::testing::{MIB, World, refusal, version_of};
@@ -211,4 +213,28 @@ fn marking_stops_and_goes_on_where_it_stopped() {
     assert_eq!(world.run(mark(Index(0))), Ok(Reply::Marked { rows: 500, next: Some(at) }));
     assert_eq!(world.run(mark(at)), Ok(Reply::Marked { rows: 200, next: None }));
     assert_eq!(world.run(mark(at)), Ok(Reply::Marked { rows: 0, next: None }));
+}
+
+#[test]
+fn ten_thousand_parts_are_completed_in_one_command() {
+    let (mut world, bucket) = World::ready();
+    let upload = world.create_upload(bucket, "k", false);
+    for first in (1..=10_000_u16).step_by(1_000) {
+        let envelopes: Vec<_> = (first..first + 1_000)
+            .map(|number| {
+                let segments = vec![world.segment(5 * MIB)];
+                let (key, etag) = ("k".to_owned(), format!("part{number}"));
+                let command = Command::PutPart { bucket, key, upload, number, etag, checksum: None, segments };
+                crate::Envelope { origin: Some(world.next_origin()), now_ms: 1, command }
+            })
+            .collect();
+        assert!(world.entry(&envelopes).iter().all(Result::is_ok));
+    }
+    let even: Vec<u16> = (2..=10_000).step_by(2).collect();
+    world.complete(bucket, ("k", upload), &even).unwrap();
+    assert!(world.changed < 12_000, "parts that are adopted are not written: {}", world.changed);
+    assert_eq!(world.query().object(bucket, "k").unwrap().unwrap().bytes, 5_000 * 5 * MIB);
+    assert_eq!(world.query().garbage_totals().unwrap().rows, 5_000);
+    let row = world.query().object(bucket, "k").unwrap().unwrap();
+    assert_eq!(world.query().extents(&row.body, 0..row.bytes).unwrap().len(), 5_000);
 }

@@ -31,6 +31,17 @@ impl Op {
     }
 }
 
+/// Both ends of a log that has entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Ends {
+    /// Index of the first entry.
+    pub(crate) first: u64,
+    /// Index of the last entry.
+    pub(crate) last: u64,
+    /// The last entry, encoded.
+    pub(crate) last_bytes: Vec<u8>,
+}
+
 /// Values beside the entries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum MetaKey {
@@ -67,7 +78,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn meta(&self, key: MetaKey) -> io::Result<Option<Vec<u8>>>;
 
     /// The first and the last entry there is.
-    fn ends(&self) -> io::Result<Option<(u64, (u64, Vec<u8>))>>;
+    fn ends(&self) -> io::Result<Option<Ends>>;
 
     /// Gone once the log is closed.
     fn open(&self) -> Weak<()>;

@@ -11,7 +11,7 @@ use crate::raft::types::{Entry, LogId, Vote};
 /// Most entries kept decoded.
 const ENTRIES_MAX: usize = 4_096;
 /// Most bytes of entries kept decoded, but for those not written yet.
-const BYTES_MAX: usize = 64 << 20;
+const BYTES_MAX: usize = 16 << 20;
 
 /// The log's ends, its vote and its newest entries.
 #[derive(Default)]

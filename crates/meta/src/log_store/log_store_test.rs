@@ -3,9 +3,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use openraft::storage::RaftLogStorageExt;
+use openraft::storage::{RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::{StoreBuilder, Suite};
-use openraft::{CommittedLeaderId, EntryPayload};
+use openraft::{CommittedLeaderId, EntryPayload, RaftSnapshotBuilder};
 use tempfile::TempDir;
 
 use super::*;
@@ -120,11 +120,39 @@ async fn a_purge_makes_the_rows_durable_first() {
     let mut log = LogStore::create(&temp.path().join("log"), IDENTITY, flushed(&state)).unwrap();
     let entries: Vec<_> = (0..10).map(|index| entry(index, 1)).collect();
     log.blocking_append(entries.clone()).await.unwrap();
-    openraft::storage::RaftStateMachine::apply(&mut machine, entries).await.unwrap();
+    machine.apply(entries).await.unwrap();
     assert_eq!(state.flushed(), 0);
     log.purge(log_id(1, 8)).await.unwrap();
     assert!(state.flushed() >= 8);
     assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 8)));
+}
+
+#[tokio::test]
+async fn a_purge_waits_for_the_snapshot_that_stands_for_the_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = |name: &str| {
+        let folder = temp.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        StateShared::open(StateFolder::new(&folder), true, |_, _, _| Ok(Default::default()), None).unwrap()
+    };
+    let mut leader = StateMachine::new(state("leader"));
+    leader.apply((0..=50).map(|index| entry(index, 1))).await.unwrap();
+    let snapshot = leader.get_snapshot_builder().await.build_snapshot().await.unwrap();
+
+    let rows = state("follower");
+    let mut follower = StateMachine::new(Arc::clone(&rows));
+    let mut log = LogStore::create(&temp.path().join("log"), IDENTITY, flushed(&rows)).unwrap();
+    let entries: Vec<_> = (0..10).map(|index| entry(index, 1)).collect();
+    log.blocking_append(entries.clone()).await.unwrap();
+    follower.apply(entries).await.unwrap();
+    let mut purging = log.clone();
+    let (purged, installed) =
+        tokio::join!(purging.purge(log_id(1, 50)), follower.install_snapshot(&snapshot.meta, snapshot.snapshot));
+    purged.unwrap();
+    installed.unwrap();
+    assert_eq!(rows.flushed(), 50);
+    assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 50)));
+    log.blocking_append([entry(51, 1)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -238,7 +266,7 @@ impl Backend for Failing {
         self.inner.meta(key)
     }
 
-    fn ends(&self) -> io::Result<Option<(u64, (u64, Vec<u8>))>> {
+    fn ends(&self) -> io::Result<Option<backend::Ends>> {
         self.inner.ends()
     }
 
@@ -263,6 +291,6 @@ async fn after_a_failed_write_nothing_is_taken() {
     assert!(log.save_vote(&Vote::new(3, 1)).await.is_err());
     assert!(log.blocking_append([entry(2, 1)]).await.is_err());
     assert!(log.truncate(log_id(1, 0)).await.is_err());
-    assert_eq!(backend.inner.ends().unwrap().unwrap().1.0, 0);
+    assert_eq!(backend.inner.ends().unwrap().unwrap().last, 0);
     assert_eq!(backend.inner.meta(MetaKey::Vote).unwrap(), None);
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
-use super::backend::{Backend, MetaKey, Op};
+use super::backend::{Backend, Ends, MetaKey, Op};
 
 /// A log that ends with its process.
 #[derive(Default)]
@@ -62,10 +62,10 @@ impl Backend for MemoryLog {
         Ok(self.lock().meta.get(&key).cloned())
     }
 
-    fn ends(&self) -> io::Result<Option<(u64, (u64, Vec<u8>))>> {
+    fn ends(&self) -> io::Result<Option<Ends>> {
         let inner = self.lock();
-        let first = inner.entries.keys().next().copied();
-        Ok(first.zip(inner.entries.last_key_value().map(|(index, bytes)| (*index, bytes.clone()))))
+        let ends = inner.entries.first_key_value().zip(inner.entries.last_key_value());
+        Ok(ends.map(|((first, _), (last, bytes))| Ends { first: *first, last: *last, last_bytes: bytes.clone() }))
     }
 
     fn open(&self) -> Weak<()> {

@@ -99,10 +99,10 @@ impl LogStore {
         let committed: Option<LogId> = load_meta(&*backend, MetaKey::Committed)?;
         let vote = load_meta(&*backend, MetaKey::Vote)?.map(|vote| resign(&*backend, voter, vote)).transpose()?;
         let mut last = purged;
-        if let Some((first, (index, bytes))) = backend.ends()? {
-            let entry: Entry = decode(&bytes)?;
-            if entry.log_id.index != index || first != purged.next_index() {
-                let expected = purged.next_index();
+        if let Some(ends) = backend.ends()? {
+            let entry: Entry = decode(&ends.last_bytes)?;
+            if entry.log_id.index != ends.last || ends.first != purged.next_index() {
+                let (first, expected) = (ends.first, purged.next_index());
                 return Err(damaged(format!("the log begins at {first} instead of {expected}, or its end is damaged")));
             }
             last = Some(entry.log_id);
@@ -227,8 +227,11 @@ impl Shared {
         tokio::task::spawn_blocking(move || backend.read(range, bytes_max)).await.map_err(io::Error::other)?
     }
 
-    async fn append(&self, entries: Vec<Entry>, callback: LogFlushed<Types>) -> io::Result<()> {
+    async fn append(&self, mut entries: Vec<Entry>, callback: LogFlushed<Types>) -> io::Result<()> {
         self.writer.check()?;
+        // What was purged is in the rows: it is neither kept again nor a hole.
+        let begin = self.cache().purged.next_index();
+        entries.retain(|entry| entry.log_id.index >= begin);
         let mut ops = Vec::with_capacity(entries.len());
         for entry in &entries {
             ops.push(Op::Put { index: entry.log_id.index, bytes: encode(entry)? });

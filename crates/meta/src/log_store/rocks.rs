@@ -16,7 +16,7 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use super::backend::{Backend, MetaKey, Op};
+use super::backend::{Backend, Ends, MetaKey, Op};
 
 const ENTRIES: &str = "entries";
 const META: &str = "meta";
@@ -104,13 +104,13 @@ impl Backend for RocksLog {
         self.db.get_cf(self.column(META)?, key.name()).map_err(io::Error::other)
     }
 
-    fn ends(&self) -> io::Result<Option<(u64, (u64, Vec<u8>))>> {
+    fn ends(&self) -> io::Result<Option<Ends>> {
         let column = self.column(ENTRIES)?;
         let first = self.db.iterator_cf(column, IteratorMode::Start).next().transpose().map_err(io::Error::other)?;
         let last = self.db.iterator_cf(column, IteratorMode::End).next().transpose().map_err(io::Error::other)?;
         match (first, last) {
             (Some((first, _)), Some((last, bytes))) => {
-                Ok(Some((index_of(&first)?, (index_of(&last)?, bytes.into_vec()))))
+                Ok(Some(Ends { first: index_of(&first)?, last: index_of(&last)?, last_bytes: bytes.into_vec() }))
             }
             _ => Ok(None),
         }
