@@ -110,8 +110,9 @@ impl From<Refusal> for EngineError {
             Refusal::PreconditionFailed => Self::PreconditionFailed,
             Refusal::QuotaExceeded { quota_bytes } => Self::QuotaExceeded { quota_bytes },
             Refusal::Invalid(why) => Self::Invalid(why),
+            // The group has forgotten the writer's results: nobody can tell whether an earlier attempt ran.
+            Refusal::CommandTooOld => Self::Unknown,
             refusal @ (Refusal::WriterClosed
-            | Refusal::CommandTooOld
             | Refusal::SourceChanged
             | Refusal::SegmentRefused { .. }
             | Refusal::TooFewShards { .. }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use cairn_meta::{MetaHandle, PgRow};
-use cairn_proto::{DiskId, PgId, Slot};
-use cairn_shard_store::{DiskState, FenceReason, ShardStore};
+use cairn_proto::{DiskId, PgId};
+use cairn_shard_store::{DiskState, FenceReason};
 
 use crate::codecs::Codecs;
 use crate::disks::{DiskEntry, DiskOpener, Disks};
@@ -73,11 +73,6 @@ impl Shared {
         let count = u64::try_from(groups.len()).ok().filter(|count| *count > 0)?;
         let drawn = usize::try_from(self.ids.number() % count).ok()?;
         groups.get(drawn).map(|group| (*group).clone())
-    }
-
-    /// The disk that holds a slot, where it is in service.
-    pub(crate) fn disk_of(&self, pg: PgId, slot: Slot) -> Option<Arc<dyn ShardStore>> {
-        self.disks.get(self.map.load().disk_of(pg, slot)?)
     }
 
     /// The disk that the map knows under a folder of this node, not counting replaced ones.

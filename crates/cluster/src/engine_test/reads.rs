@@ -138,7 +138,7 @@ async fn single_flipped_units_all_over_are_decoded_and_reported() {
 }
 
 #[tokio::test]
-async fn a_unit_in_another_ones_place_is_not_taken_for_it() {
+async fn without_parity_a_lost_unit_fails_its_own_bytes_alone() {
     let world = World::new(1).await;
     let bytes = bytes_of(700_000, 25);
     world.put("key", &bytes).await.unwrap();

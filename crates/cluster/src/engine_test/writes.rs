@@ -129,6 +129,18 @@ async fn with_three_of_six_failing_nothing_is_written_and_the_old_version_stays(
 }
 
 #[tokio::test]
+async fn when_all_disks_are_full_the_reason_is_said_and_small_objects_go_on() {
+    let world = World::new(6).await;
+    for number in 0..6 {
+        world.disk(number).faults().full(true);
+    }
+    let refused = world.put("key", &bytes_of(STRIPE, 12)).await;
+    assert!(matches!(refused, Err(EngineError::NoSpace { .. })), "{refused:?}");
+    world.put("key", &bytes_of(100, 13)).await.unwrap();
+    assert!(world.get("key").await.unwrap() == bytes_of(100, 13));
+}
+
+#[tokio::test]
 async fn one_failed_disk_is_recorded_as_missing_and_two_are_lifted_away() {
     let bytes = bytes_of(SEGMENT, 7);
     for (count, missing) in [(1, 1), (2, 0)] {
