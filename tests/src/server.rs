@@ -183,8 +183,11 @@ impl Server {
     /// # Errors
     /// If it fails; the message has what it said.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output =
-            Command::new(cairn()).args(args).args(["--data".as_ref(), self.data.as_os_str()]).stdin(Stdio::null()).output()?;
+        let output = Command::new(cairn())
+            .args(args)
+            .args(["--data".as_ref(), self.data.as_os_str()])
+            .stdin(Stdio::null())
+            .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
             output.status.success(),

@@ -48,7 +48,8 @@ async fn two_disks_wiped_during_load() -> anyhow::Result<()> {
         more(&acknowledged, 100).await?;
         // The repair is seen in status: shards are missing once the new disks are in.
         server.until("the wiped disks are missed", WHOLE_WITHIN, |status| {
-            status["repair"]["missing_shards"].as_u64() > Some(0) || status["repair"]["repaired_shards"].as_u64() > Some(0)
+            status["repair"]["missing_shards"].as_u64() > Some(0)
+                || status["repair"]["repaired_shards"].as_u64() > Some(0)
         })
     })
     .await?;

@@ -14,10 +14,12 @@ use std::{
 
 use aws_sdk_s3::Client;
 use cairn_tests::load::{Load, run_all};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 /// The seed of a run: printed, and taken from `CAIRN_SEED` to repeat one.
 fn seed() -> u64 {
-    let seed = std::env::var("CAIRN_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    let seed: Option<u64> = std::env::var("CAIRN_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| SmallRng::from_os_rng().random());
     println!("CAIRN_SEED={seed}");
     seed
 }
