@@ -72,6 +72,9 @@ fn run(server: &Server, command: &mut Command) -> anyhow::Result<String> {
         .env("ACCESS_KEY", ACCESS_KEY)
         .env("SECRET_KEY", SECRET_KEY)
         .env("HOME", scratch.path())
+        // A machine's own trust store would win over the one we give.
+        .env_remove("AWS_CA_BUNDLE")
+        .env_remove("SSL_CERT_FILE")
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("run {command:?}"))?;
