@@ -51,6 +51,10 @@ impl Inbound {
         Self { body: Some(body), idle_max, received, tasks, waits }
     }
 
+    fn is_empty(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
     /// The next bytes; none at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, S3Error> {
         self.waits = false;
@@ -128,7 +132,8 @@ impl Payload {
         let decoder = ChunkedDecoder::for_request(headers, options.kind, options.chunk_signer, &checksums)?;
         let length = match decoder {
             Some(_) => Some(headers::parse_decoded_content_length(headers)?),
-            None => content_length(headers)?,
+            // A request that ends with its headers has no body, whether it says so or not.
+            None => content_length(headers)?.or(inbound.is_empty().then_some(0)),
         };
         let digester = Digester::new(BodyVerifier::new(options.kind, checksums.clone(), options.fallback));
         let decoder = decoder.map(Box::new);

@@ -2,7 +2,7 @@
 
 use md5::{Digest, Md5};
 
-use super::world::{ROOT, World, ask, bytes_of};
+use super::world::{ROOT, World, ask, bytes_of, now};
 
 #[tokio::test]
 async fn bytes_and_metadata_come_back_as_they_came() {
@@ -132,4 +132,13 @@ async fn buckets() {
     world.send(ROOT, ask("DELETE", "/second/key")).await.expect(204);
     world.send(ROOT, ask("DELETE", "/second")).await.expect(204);
     world.send(ROOT, ask("HEAD", "/second")).await.expect(404);
+}
+
+#[tokio::test]
+async fn last_modified_is_never_in_the_future() {
+    let world = World::with_leader_ahead().await;
+    world.put("/bucket/key", "x").await;
+    let read = world.get("/bucket/key").await.expect(200);
+    let modified = cairn_s3::dates::parse_http(read.header("last-modified")).unwrap();
+    assert!(modified <= now(), "{modified}");
 }

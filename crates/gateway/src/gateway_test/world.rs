@@ -37,6 +37,15 @@ impl SecretSealer for Unsealed {
     }
 }
 
+/// An hour before the machine's clock.
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms() + 3_600_000
+    }
+}
+
 #[derive(Default)]
 pub(super) struct MemoryDisks(Mutex<HashMap<PathBuf, MemoryShardStore>>);
 
@@ -175,22 +184,28 @@ impl World {
     }
 
     pub(super) async fn with(options: GatewayOptions) -> Self {
-        let world = Self::bare(options).await;
+        let world = Self::bare(options, Arc::new(SystemClock)).await;
         world.send(ROOT, ask("PUT", "/bucket")).await.expect(200);
         world
     }
 
     /// Over TLS the client here cannot follow: there is a root key, and no bucket.
     pub(super) async fn with_tls(tls: TlsMode) -> Self {
-        Self::bare(GatewayOptions { tls, ..GatewayOptions::default() }).await
+        Self::bare(GatewayOptions { tls, ..GatewayOptions::default() }, Arc::new(SystemClock)).await
     }
 
-    async fn bare(options: GatewayOptions) -> Self {
+    /// The leader's clock goes before the gateway's.
+    pub(super) async fn with_leader_ahead() -> Self {
+        let world = Self::bare(GatewayOptions::default(), Arc::new(Ahead)).await;
+        world.send(ROOT, ask("PUT", "/bucket")).await.expect(200);
+        world
+    }
+
+    async fn bare(options: GatewayOptions, leaders_clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock);
         let meta_options =
             MetaOptions { folder: folder.path().join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
-        let meta = MetaHandle::start(meta_options, clock.clone()).await.unwrap();
+        let meta = MetaHandle::start(meta_options, leaders_clock).await.unwrap();
         let disks = Arc::new(MemoryDisks::default());
         let engine_options = EngineOptions {
             cluster_id: CLUSTER,
@@ -204,7 +219,7 @@ impl World {
         let engine =
             Engine::start(engine_options, meta.clone(), opener, Arc::new(RandomIds::from_seed(7))).await.unwrap();
         let options = GatewayOptions { listen: vec![([127, 0, 0, 1], 0).into()], ..options };
-        let gateway = Gateway::start(options, engine.clone(), Arc::new(Unsealed), clock).await.unwrap();
+        let gateway = Gateway::start(options, engine.clone(), Arc::new(Unsealed), Arc::new(SystemClock)).await.unwrap();
         let host = gateway.local_addr().to_string();
         let client = Client::builder(TokioExecutor::new()).build_http();
         let world = Self { gateway, engine, meta, disks, host, client, _folder: folder };
