@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn made(pgs: &mut Vec<PgRow>, plan: &Option<NewGroups>) {
-        for new in plan {
+        if let Some(new) = plan {
             for slots in &new.groups {
                 let id = PgId(pgs.len() as u64);
                 let row = PgRow { id, profile: new.profile, epoch: Epoch(1), slots: slots.clone(), retired: false };

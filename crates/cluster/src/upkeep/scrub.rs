@@ -57,6 +57,7 @@ impl Upkeep {
     }
 
     /// Re-reads all shards of a disk at once, as fast as it goes. Answers how many were bad.
+    #[cfg(test)]
     pub(crate) async fn scrub_all(&self, disk: DiskId) -> Result<usize, EngineError> {
         let (mut after, mut bad) = (None, 0);
         loop {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_meta::{Attributes, ManualClock, MetaHandle, MetaOptions, Preconditions};
+use cairn_meta::{Attributes, Command, ManualClock, MetaHandle, MetaOptions, Preconditions, Reply};
 use cairn_proto::{BucketId, DiskId, UploadId};
 use cairn_shard_store::{MemoryShardStore, ShardKey, ShardStore, ShardStoreError};
 use futures_util::StreamExt;
@@ -193,10 +193,18 @@ impl World {
         writer
     }
 
-    /// Opens an upload with a few parts.
-    pub(super) async fn upload(&self, key: &str, parts: u16, bytes: usize) -> UploadId {
-        let attributes = Attributes::default();
-        let upload = self.engine.create_upload(self.bucket, key, attributes, None, "test").await.unwrap();
+    /// Opens an upload with a few parts; an internal one is a large PUT's own.
+    pub(super) async fn upload(&self, key: &str, parts: u16, bytes: usize, internal: bool) -> UploadId {
+        let command = Command::CreateUpload {
+            bucket: self.bucket,
+            key: key.to_owned(),
+            attributes: Attributes::default(),
+            checksum: None,
+            initiator: "test".to_owned(),
+            internal,
+        };
+        let reply = self.engine.shared().writer.commit(command).await.unwrap();
+        let Reply::Upload(upload) = reply else { panic!("no upload: {reply:?}") };
         for number in 1..=parts {
             let stored = self.begin(WriteKind::Part, key, bytes).await.finish().await.unwrap();
             let (bucket, key, etag) = (self.bucket, key.to_owned(), number.to_string());

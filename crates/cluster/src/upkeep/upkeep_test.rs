@@ -320,7 +320,7 @@ async fn a_replaced_disk_that_comes_back_gives_up_what_is_whole_elsewhere() {
 #[tokio::test]
 async fn an_aborted_upload_leaves_nothing() {
     let world = World::new(6).await;
-    let upload = world.upload("big", 7, 2_000_000).await;
+    let upload = world.upload("big", 7, 2_000_000, false).await;
     assert!(world.shards() > 0);
     world.engine.abort_upload(world.bucket, "big", upload).await.unwrap();
     world.settle().await;
@@ -330,18 +330,22 @@ async fn an_aborted_upload_leaves_nothing() {
 
 #[tokio::test]
 async fn what_a_former_life_left_is_cleaned_up() {
-    // A large object becomes an upload of its own after two segments.
-    let world = World::with(6, |options| options.extents_max = 2).await;
+    let world = World::new(6).await;
     world.put("kept", 1_000_000).await;
-    let running = world.begin(WriteKind::Object, "large", 9_000_000).await;
+    world.upload("large", 3, 2_000_000, true).await;
+    let running = world.begin(WriteKind::Object, "running", 3_000_000).await;
     let next = world.next_life().await;
+    let left = || async { next.up.look(|view| view.internal_uploads_of_closed_writers(10)).await.unwrap().len() };
+    assert_eq!(left().await, 1);
+    let shards = next.shards();
     next.settle().await;
     drop(running);
     next.settle().await;
+    assert_eq!((left().await, next.garbage_rows().await, next.missing().await), (0, 0, 0));
+    // The one segment of what was kept is all that is left.
+    assert!(next.shards() == 6 && shards > 6, "{shards} shards before, {} now", next.shards());
     next.check("kept", 1_000_000).await;
-    assert_eq!((next.garbage_rows().await, next.missing().await), (0, 0));
-    let report = next.engine.check(true).await.unwrap();
-    assert!(report.is_clean() && report.parts == 0, "{report}");
+    next.assert_clean().await;
 }
 
 #[tokio::test]
