@@ -76,7 +76,8 @@ fn capacity(disks: &[DiskReport]) -> (u64, u64) {
 }
 
 fn on_one_file_system(disks: &[DiskReport]) -> bool {
-    let devices: Vec<u64> = disks.iter().filter_map(|report| fs::metadata(&report.folder).ok()).map(|m| m.dev()).collect();
+    let devices: Vec<u64> =
+        disks.iter().filter_map(|report| fs::metadata(&report.folder).ok()).map(|m| m.dev()).collect();
     devices.iter().collect::<HashSet<_>>().len() < devices.len()
 }
 
