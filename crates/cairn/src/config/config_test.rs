@@ -67,7 +67,8 @@ fn flags_go_before_environment_before_toml() {
         "CAIRN_TLS=",
         "CAIRN_PORT_9000_TCP=tcp://10.0.0.1:9000",
     ];
-    let table: [(&str, &[&str], &str, u16, u64, &[u16]); 3] = [
+    type Row<'a> = (&'a str, &'a [&'a str], &'a str, u16, u64, &'a [u16]);
+    let table: [Row<'_>; 3] = [
         ("", &[], "t", 3, 3, &[3]),
         ("", &environment, "e", 2, 2, &[2, 4]),
         ("--data f --disks 4 --s3-listen 127.0.0.1:1 --shutdown-limit 1s", &environment, "f", 4, 1, &[1]),
