@@ -46,7 +46,7 @@ pub(super) fn status(mut status: EngineStatus, meta_folder: &str) -> ServerStatu
         version: env!("CARGO_PKG_VERSION").to_owned(),
         writable: status.writable && status.meta.writable,
         disks: status.disks.into_iter().map(disk).collect(),
-        groups: status.groups.into_iter().map(group).collect(),
+        groups: status.groups.iter().map(group).collect(),
         missing_shards: status.missing_shards,
         repairs_running: status.repairs_running,
         garbage: Some(garbage(status.garbage)),
@@ -116,7 +116,7 @@ fn disk(report: DiskReport) -> DiskStatus {
     }
 }
 
-fn group(report: GroupReport) -> GroupStatus {
+fn group(report: &GroupReport) -> GroupStatus {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     GroupStatus {
         profile: format!("{}+{}", report.profile.data, report.profile.parity),

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use cairn_cluster::ProfileChoice;
 use cairn_erasure::ErasureProfile;
 use serde::Deserialize;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// How the S3 face is secured.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -114,9 +114,15 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let named: Targets = text.parse().map_err(|_| {
-            "off, error, warn, info, debug or trace, or by module as in `info,cairn_meta=debug`".to_owned()
-        })?;
+        const FORM: &str = "off, error, warn, info, debug or trace, or by module as in `info,cairn_meta=debug`";
+        let mut words = text.split(',').map(str::trim);
+        // A bare word that is no level would be taken as a module's name: a typo would switch all logs off.
+        let bare_words_are_levels =
+            words.all(|word| word.contains('=') || (!word.is_empty() && word.parse::<LevelFilter>().is_ok()));
+        let named: Targets = text.parse().map_err(|_| FORM.to_owned())?;
+        if !bare_words_are_levels {
+            return Err(FORM.to_owned());
+        }
         let quieter = QUIETER.iter().filter(|(module, _)| !text.contains(module));
         Ok(Self(named.with_targets(quieter.map(|(module, level)| (module.to_string(), *level)))))
     }
@@ -235,7 +241,9 @@ mod tests {
         assert_eq!("4+2".parse(), Ok(ProfileSetting(ProfileChoice::Fixed(fixed))));
         assert!("4-2".parse::<ProfileSetting>().is_err());
         assert!("info,cairn_meta=debug".parse::<LogLevel>().is_ok());
-        assert!("loud".parse::<LogLevel>().is_err() || "=".parse::<LogLevel>().is_err());
+        for bad in ["", "loud", "info,loud", "cairn_meta=loud"] {
+            assert!(bad.parse::<LogLevel>().is_err(), "{bad}");
+        }
         let level: LogLevel = "debug".parse().unwrap();
         assert!(!level.0.would_enable("openraft::core", &tracing::Level::DEBUG));
         assert!(level.0.would_enable("cairn_meta", &tracing::Level::DEBUG));
