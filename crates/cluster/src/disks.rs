@@ -136,13 +136,13 @@ impl Disks {
 
     /// A writer's or reader's complaint: the disk gets no new segments for some seconds, and its status is asked anew.
     pub fn note_failure(&self, disk: DiskId) {
-        let mut held = self.held.write().expect("no holder of this lock panics");
-        if let Some(held) = held.get_mut(&disk) {
+        {
+            let mut held = self.held.write().expect("no holder of this lock panics");
+            let Some(held) = held.get_mut(&disk) else { return };
             held.avoid_until = Some(Instant::now() + self.failure_pause);
             held.failures += 1;
-            held.entry.status = held.entry.store.status();
-            held.asked = Instant::now();
         }
+        self.ask(disk);
     }
 
     /// A reader waited too long for the disk: for some seconds others are asked before it.
@@ -173,12 +173,13 @@ impl Disks {
     /// All disks in service, in order of id, with a fresh status.
     #[must_use]
     pub fn all(&self) -> Vec<DiskEntry> {
-        let mut held = self.held.write().expect("no holder of this lock panics");
-        let fresh = |held: &mut Held| {
-            refresh(held);
-            held.entry.clone()
+        let stale = {
+            let held = self.held.read().expect("no holder of this lock panics");
+            held.values().filter(|held| held.is_stale()).map(|held| held.entry.id).collect::<Vec<_>>()
         };
-        held.values_mut().map(fresh).collect()
+        stale.into_iter().for_each(|disk| self.ask(disk));
+        let held = self.held.read().expect("no holder of this lock panics");
+        held.values().map(|held| held.entry.clone()).collect()
     }
 
     /// Remembers why a folder is not in service; the newest reason per folder stays.
@@ -203,18 +204,35 @@ impl Disks {
         {
             let held = self.held.read().expect("no holder of this lock panics");
             let held = held.get(&disk)?;
-            if held.asked.elapsed() < STATUS_AGE_MAX {
+            if !held.is_stale() {
                 return Some(look(held));
             }
         }
+        self.ask(disk);
+        let held = self.held.read().expect("no holder of this lock panics");
+        held.get(&disk).map(look)
+    }
+
+    /// Asks a disk how it stands, with no lock held: a disk that hangs stops whoever asks it, not the table. While it
+    /// is asked, others go by its last answer.
+    fn ask(&self, disk: DiskId) {
+        let store = {
+            let mut held = self.held.write().expect("no holder of this lock panics");
+            let Some(held) = held.get_mut(&disk) else { return };
+            held.asked = Instant::now();
+            Arc::clone(&held.entry.store)
+        };
+        let status = store.status();
         let mut held = self.held.write().expect("no holder of this lock panics");
-        let held = held.get_mut(&disk)?;
-        refresh(held);
-        Some(look(held))
+        // Another disk may have taken the id's place meanwhile.
+        if let Some(held) = held.get_mut(&disk).filter(|held| Arc::ptr_eq(&held.entry.store, &store)) {
+            held.entry.status = status;
+        }
     }
 }
 
-fn refresh(held: &mut Held) {
-    held.entry.status = held.entry.store.status();
-    held.asked = Instant::now();
+impl Held {
+    fn is_stale(&self) -> bool {
+        self.asked.elapsed() >= STATUS_AGE_MAX
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) planning: tokio::sync::Mutex<()>,
     /// Shards being rebuilt right now, for status; upkeep counts.
     pub(crate) repairing: AtomicU64,
+    /// Shards rebuilt since start, for status; upkeep counts.
+    pub(crate) repaired: AtomicU64,
 }
 
 impl Shared {

@@ -51,6 +51,7 @@ pub(crate) async fn start(
         abandoned: HintQueue::new(),
         planning: tokio::sync::Mutex::default(),
         repairing: AtomicU64::new(0),
+        repaired: AtomicU64::new(0),
         options,
         meta,
         opener,
@@ -58,7 +59,14 @@ pub(crate) async fn start(
         map,
         writer,
     });
-    for disk in &shared.options.folders {
+    // Folders that hold a disk come first: a disk that moved is then known by its new folder, and the empty folder it
+    // left does not pass for its replacement.
+    let (holding, others) = shared
+        .options
+        .folders
+        .iter()
+        .partition::<Vec<_>, _>(|disk| matches!(shared.opener.inspect(&disk.folder), FolderState::Disk { .. }));
+    for disk in holding.into_iter().chain(others) {
         // The reason is in the status and the log; the store starts with the others.
         let _taken: bool = take_folder(&shared, &disk.folder).await;
     }

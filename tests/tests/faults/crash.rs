@@ -47,9 +47,8 @@ async fn crash_loses_no_acknowledged_object() -> anyhow::Result<()> {
         println!("round {round}: {acknowledged} acknowledged, {objects} objects stand");
     }
     // Nobody reads any more: the reaper takes all garbage, and every shard on the disks has a row.
-    server.until("no garbage", REAPED_WITHIN, |status| {
-        status["garbage"]["rows"] == 0 && status["repair"]["missing_shards"] == 0
-    })?;
+    server
+        .until("no garbage", REAPED_WITHIN, |status| status["garbage"]["rows"] == 0 && status["missing_shards"] == 0)?;
     let deadline = Instant::now() + REAPED_WITHIN;
     // Shards of requests that the last kill cut short are swept by the inventory of the new attach.
     loop {

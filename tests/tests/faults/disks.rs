@@ -29,7 +29,7 @@ async fn more(acknowledged: &std::sync::atomic::AtomicU64, number: u64) -> anyho
 
 fn whole(status: &serde_json::Value) -> bool {
     let serving = |disk: &serde_json::Value| disk["state"] == "serving" && disk["inventory_pending"] == false;
-    status["repair"]["missing_shards"] == 0
+    status["missing_shards"] == 0
         && status["disks"].as_array().is_some_and(|disks| disks.len() == 6 && disks.iter().all(serving))
 }
 
@@ -48,8 +48,7 @@ async fn two_disks_wiped_during_load() -> anyhow::Result<()> {
         more(&acknowledged, 100).await?;
         // The repair is seen in status: shards are missing once the new disks are in.
         server.until("the wiped disks are missed", WHOLE_WITHIN, |status| {
-            status["repair"]["missing_shards"].as_u64() > Some(0)
-                || status["repair"]["repaired_shards"].as_u64() > Some(0)
+            status["missing_shards"].as_u64() > Some(0) || status["repaired_shards"].as_u64() > Some(0)
         })
     })
     .await?;
@@ -57,7 +56,7 @@ async fn two_disks_wiped_during_load() -> anyhow::Result<()> {
         load.judge(&s3).await?;
     }
     server.until("all is whole", WHOLE_WITHIN, whole)?;
-    ensure!(server.status()?["repair"]["repaired_shards"].as_u64() > Some(0), "nothing was repaired");
+    ensure!(server.status()?["repaired_shards"].as_u64() > Some(0), "nothing was repaired");
     for load in &mut loads {
         load.judge(&s3).await?;
     }
@@ -136,7 +135,7 @@ async fn flipped_bits_are_never_served() -> anyhow::Result<()> {
     }
     // Reading reported the bad units; repair writes them anew.
     server.until("the flipped units are repaired", WHOLE_WITHIN, |status| {
-        whole(status) && status["repair"]["repaired_shards"].as_u64() > Some(0)
+        whole(status) && status["repaired_shards"].as_u64() > Some(0)
     })?;
     let deadline = Instant::now() + WHOLE_WITHIN;
     while let Err(report) = server.run(&["check", "--verify"]) {

@@ -49,6 +49,7 @@ pub(super) fn status(mut status: EngineStatus, meta_folder: &str) -> ServerStatu
         groups: status.groups.iter().map(group).collect(),
         missing_shards: status.missing_shards,
         repairs_running: status.repairs_running,
+        repaired_shards: status.repaired_shards,
         garbage: Some(garbage(status.garbage)),
         meta: Some(MetaStatus {
             folder: meta_folder.to_owned(),

@@ -32,7 +32,7 @@ fn describe(status: &Status) -> String {
         .map(|group| format!("{} of profile {}, {} writable", group.total, group.profile, group.writable))
         .collect();
     let repair = match (status.missing_shards, status.repairs_running) {
-        (0, 0) => "nothing to do".to_owned(),
+        (0, 0) => format!("nothing to do, {} shards rebuilt since start", status.repaired_shards),
         (missing, 0) => format!("waiting, {missing} shards missing"),
         (missing, running) => format!("{running} shards being rebuilt, {missing} missing"),
     };
@@ -107,6 +107,7 @@ mod tests {
             groups: vec![GroupStatus { profile: "4+2".to_owned(), total: 16, writable: 15 }],
             missing_shards: 7,
             repairs_running: 2,
+            repaired_shards: 0,
             garbage: Some(Garbage { rows: 3, bytes: 2048 }),
             meta: Some(MetaStatus { copies: 1, leader: true, ..MetaStatus::default() }),
             not_protected: vec!["the metadata".to_owned()],

@@ -59,6 +59,8 @@ pub struct EngineStatus {
     pub missing_shards: u64,
     /// Shards being rebuilt right now.
     pub repairs_running: u64,
+    /// Shards rebuilt since start.
+    pub repaired_shards: u64,
     /// Overwritten and deleted versions that wait for their readers, exact.
     pub garbage: GarbageTotals,
     /// Whether an object larger than the inline limit can be written now.
@@ -92,6 +94,7 @@ impl Engine {
             groups,
             missing_shards,
             repairs_running: shared.repairing.load(Ordering::Relaxed),
+            repaired_shards: shared.repaired.load(Ordering::Relaxed),
             garbage,
             writer: shared.writer.id(),
             segments_running: shared.writer.running(),

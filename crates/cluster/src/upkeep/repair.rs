@@ -4,7 +4,7 @@
 //! cannot be repaired rests by itself. Reports of readers are hints: the shard is read here before anything is believed.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn_meta::{Command, MetaError, PgRow, Refusal, SegmentRow};
@@ -39,18 +39,11 @@ pub(crate) struct RepairState {
     /// Whether this walk did something.
     busy: Mutex<bool>,
     pub(super) rests: Rests<(PgId, SegmentId)>,
-    /// Shards made anew since start.
-    repaired: AtomicU64,
 }
 
 impl RepairState {
     pub(crate) fn new() -> Self {
-        Self {
-            after: Mutex::new(None),
-            busy: Mutex::new(false),
-            rests: Rests::new(REST_FIRST, REST_LONGEST),
-            repaired: AtomicU64::new(0),
-        }
+        Self { after: Mutex::new(None), busy: Mutex::new(false), rests: Rests::new(REST_FIRST, REST_LONGEST) }
     }
 }
 
@@ -147,7 +140,7 @@ impl Upkeep {
             }
         }
         if done > 0 {
-            let repaired = self.repair.repaired.fetch_add(done, Ordering::Relaxed) + done;
+            let repaired = self.shared.repaired.fetch_add(done, Ordering::Relaxed) + done;
             info!(shards = done, since_start = repaired, "shards repaired");
         }
         Ok(done)
