@@ -1,6 +1,6 @@
 # s3cmd: put, get, list, multipart of 200 MiB, copy, sync, delete.
 host=${ENDPOINT#https://}
-s3() { s3cmd --access_key="$ACCESS_KEY" --secret_key="$SECRET_KEY" --host="$host" --host-bucket="$host" --ca-certs="$CA" --no-progress --quiet "$@"; }
+s3() { s3cmd --access_key="$ACCESS_KEY" --secret_key="$SECRET_KEY" --host="$host" --host-bucket="$host" --ca-certs="$CA" --no-progress "$@"; }
 head -c 200M /dev/urandom > large
 echo hello > small
 s3 mb s3://s3cmd-bucket

@@ -173,11 +173,8 @@ impl Disks {
     /// All disks in service, in order of id, with a fresh status.
     #[must_use]
     pub fn all(&self) -> Vec<DiskEntry> {
-        let stale = {
-            let held = self.held.read().expect("no holder of this lock panics");
-            held.values().filter(|held| held.is_stale()).map(|held| held.entry.id).collect::<Vec<_>>()
-        };
-        stale.into_iter().for_each(|disk| self.ask(disk));
+        let known: Vec<DiskId> = self.held.read().expect("no holder of this lock panics").keys().copied().collect();
+        known.into_iter().for_each(|disk| self.ask(disk));
         let held = self.held.read().expect("no holder of this lock panics");
         held.values().map(|held| held.entry.clone()).collect()
     }

@@ -30,7 +30,7 @@ async fn a_power_cut_loses_no_acknowledged_object() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_sync_is_found() -> anyhow::Result<()> {
     let seed = seed();
-    for place in ["meta/log", "/index", "/log-0"] {
+    for place in ["voter-1/log", "/index", "/log-0"] {
         let outcome = cuts(seed, ROUNDS, Some(place)).await;
         ensure!(outcome.is_err(), "the syncs of {place} were left out and nothing was lost");
         println!("without the syncs of {place}: {:#}", outcome.err().context("an error")?);

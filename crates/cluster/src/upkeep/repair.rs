@@ -4,7 +4,7 @@
 //! cannot be repaired rests by itself. Reports of readers are hints: the shard is read here before anything is believed.
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_meta::{Command, MetaError, PgRow, Refusal, SegmentRow};

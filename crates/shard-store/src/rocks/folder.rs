@@ -17,12 +17,13 @@ use std::{
 
 use cairn_proto::DiskId;
 
+use super::health::{FAILED, FAILED_NEW, REBUILD, REBUILD_NEW};
 use crate::ShardStoreError;
 
 /// The newest layout this program knows.
 pub(super) const FORMAT: u32 = 1;
 
-const MARKER: &str = "CAIRN-DISK";
+pub(super) const MARKER: &str = "CAIRN-DISK";
 const MARKER_NEW: &str = "CAIRN-DISK.new";
 const MARKER_BYTES_MAX: u64 = 4096;
 const TITLE: &str = "cairn disk";
@@ -55,6 +56,21 @@ pub(super) struct Marker {
     pub ready: bool,
 }
 
+/// What an empty disk may hold: what a fresh file system has, what a formatting cut short at its first step left, and
+/// traces of a failed write that were put down just when the folder was emptied.
+const LEFT_OVER: &[&str] = &["lost+found", MARKER_NEW, FAILED, FAILED_NEW, REBUILD, REBUILD_NEW];
+
+/// Removes the traces of a disk that was here before.
+pub(super) fn remove_left_over(folder: &Path) -> io::Result<()> {
+    for name in [FAILED, FAILED_NEW, REBUILD, REBUILD_NEW] {
+        match fs::remove_file(folder.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Looks at a folder without changing it.
 #[must_use]
 pub fn inspect(folder: &Path) -> FolderState {
@@ -80,8 +96,7 @@ fn inspect_unmarked(folder: &Path) -> FolderState {
             Ok(entry) => entry.file_name(),
             Err(e) => return FolderState::Foreign(format!("cannot be listed: {e}")),
         };
-        // What a fresh file system has, and what a formatting cut short at its first step left.
-        if name != "lost+found" && name != MARKER_NEW {
+        if !LEFT_OVER.iter().any(|left_over| name == *left_over) {
             return FolderState::Foreign(format!(
                 "holds {} but no {MARKER} file: it is no disk of cairn, or was damaged; give an empty folder, or move \
                  what is there away",
@@ -261,6 +276,10 @@ mod tests {
         assert_eq!(inspect(&folder.path().join("none")), FolderState::Missing);
         fs::create_dir(folder.path().join("lost+found")).unwrap();
         assert_eq!(inspect(folder.path()), FolderState::Empty);
+        fs::write(folder.path().join(FAILED), "failures 1").unwrap();
+        assert_eq!(inspect(folder.path()), FolderState::Empty, "a trace that came too late is no disk");
+        remove_left_over(folder.path()).unwrap();
+        assert!(!folder.path().join(FAILED).exists());
         let file = folder.path().join("file");
         fs::write(&file, "x").unwrap();
         assert!(matches!(inspect(folder.path()), FolderState::Foreign(text) if text.contains("file")));

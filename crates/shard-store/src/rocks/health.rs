@@ -17,10 +17,10 @@ use std::{
 use super::folder::{marker_identity, replace_file};
 use crate::{DiskState, FenceReason};
 
-const FAILED: &str = "CAIRN-FAILED";
-const FAILED_NEW: &str = "CAIRN-FAILED.new";
-const REBUILD: &str = "CAIRN-REBUILD-INDEX";
-const REBUILD_NEW: &str = "CAIRN-REBUILD-INDEX.new";
+pub(super) const FAILED: &str = "CAIRN-FAILED";
+pub(super) const FAILED_NEW: &str = "CAIRN-FAILED.new";
+pub(super) const REBUILD: &str = "CAIRN-REBUILD-INDEX";
+pub(super) const REBUILD_NEW: &str = "CAIRN-REBUILD-INDEX.new";
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the marker file of failed writes says.
@@ -103,7 +103,7 @@ impl Health {
             self.count_error();
             tracing::error!(folder = %self.folder.display(), detail, "a write failed: the disk takes no more writes");
             let failures = Failures { count: self.failures_before + 1, start: self.start, verified: false };
-            if let Err(e) = failures.write(&self.folder) {
+            if let Err(e) = self.leave_trace(|folder| failures.write(folder)) {
                 tracing::error!(folder = %self.folder.display(), error = %e, "the failed write left no marker");
             }
         }
@@ -117,11 +117,19 @@ impl Health {
         if is_first {
             self.count_error();
             tracing::error!(folder = %self.folder.display(), detail, "the index is damaged");
-            if let Err(e) = replace_file(&self.folder, REBUILD_NEW, REBUILD, detail.as_bytes()) {
+            if let Err(e) = self.leave_trace(|folder| replace_file(folder, REBUILD_NEW, REBUILD, detail.as_bytes())) {
                 tracing::error!(folder = %self.folder.display(), error = %e, "the damaged index left no marker");
             }
         }
         reason
+    }
+
+    /// A folder that was emptied or replaced is not this disk's any more: nothing is written there.
+    fn leave_trace(&self, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        if self.marker.is_none() || marker_identity(&self.folder) != self.marker {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the folder is gone or was emptied"));
+        }
+        write(&self.folder)
     }
 
     fn set_write_failed(&self, reason: FenceReason) -> (FenceReason, bool) {
@@ -206,11 +214,13 @@ pub(super) fn rebuild_done(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::MARKER;
     use super::*;
 
     #[test]
     fn the_first_reason_wins_and_leaves_its_trace() {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(MARKER), "").unwrap();
         let health = Health::new(folder.path(), 4, Failures::default());
         assert_eq!(health.state(), DiskState::Serving);
         let first = health.fail_writes("one");
@@ -221,6 +231,16 @@ mod tests {
         again.fail_writes("three");
         let last = Health::new(folder.path(), 6, Failures::read(folder.path()));
         assert!(matches!(last.state(), DiskState::ReadOnly(FenceReason::WriteFailed(_))));
+    }
+
+    #[test]
+    fn a_folder_that_was_emptied_gets_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(MARKER), "").unwrap();
+        let health = Health::new(folder.path(), 4, Failures::default());
+        fs::remove_file(folder.path().join(MARKER)).unwrap();
+        health.fail_writes("its files are gone");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -20,8 +20,8 @@ use super::{
     core::{Core, Faults, Figures, Pending, Vitals},
     engine::{OpenFiles, engine_error, family, is_damage, open_index, open_log, synced},
     folder::{
-        FORMAT, FolderState, Marker, Paths, inspect, is_mount_point, read_marker, remove_tree, sync_folder,
-        write_marker,
+        FORMAT, FolderState, Marker, Paths, inspect, is_mount_point, read_marker, remove_left_over, remove_tree,
+        sync_folder, write_marker,
     },
     health::{Failures, Health, rebuild_done, wants_rebuild},
     index::{Index, get_state},
@@ -114,6 +114,7 @@ fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) 
 fn format(paths: &Paths, cache: &Cache, files: OpenFiles, marker: Marker) -> Result<(), ShardStoreError> {
     let unwritable = |e: std::io::Error| paths.refused(format!("cannot be formatted: {e}"));
     write_marker(&paths.folder, &Marker { ready: false, ..marker }).map_err(unwritable)?;
+    remove_left_over(&paths.folder).map_err(unwritable)?;
     for part in [paths.index(), paths.log(), paths.staging()] {
         remove_tree(&part).map_err(unwritable)?;
     }
