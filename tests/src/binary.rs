@@ -32,6 +32,6 @@ fn build() -> anyhow::Result<PathBuf> {
     artifacts
         .filter(|artifact| artifact["target"]["name"] == "cairn")
         .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
-        .last()
+        .next_back()
         .context("cargo built no cairn")
 }

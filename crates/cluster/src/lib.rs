@@ -1,7 +1,7 @@
 //! The object engine: buckets and objects over disks and the metadata group.
 //!
 //! Above it nobody knows a segment; below it nobody knows a bucket. The foreground (`engine`, `ops`, `write`, `read`)
-//! serves requests; `upkeep` repairs, scrubs and reaps behind it; both stand on [`shared::Shared`].
+//! serves requests; `upkeep` repairs, scrubs and reaps behind it; both stand on `shared::Shared`.
 //!
 //! **Invariant:** no byte is handed out whose unit did not pass its checksum; nothing is deleted here that the
 //! metadata group has not said is dead.

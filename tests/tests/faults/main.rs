@@ -1,5 +1,7 @@
 //! The real binary under faults: killed, its disks wiped, bits flipped. An acknowledged object always reads back.
 
+#![expect(clippy::print_stdout, reason = "a failed test shows its seed and its rounds")]
+
 mod crash;
 mod disks;
 mod power_cut;

@@ -125,7 +125,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- log of the server\n{}", self.log());
+            #[expect(clippy::print_stderr, reason = "a failed test shows what the server said")]
+            {
+                eprintln!("--- log of the server\n{}", self.log());
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 
 impl Engine {
-    /// Compares rows, shards and, with `verify`, the checksum of every unit of all disks.
+    /// Compares rows, shards and, with `verify`, the checksum of every unit of all disks. What is damaged or absent is
+    /// told to repair.
     ///
     /// # Errors
     /// When the metadata group does not answer. A disk that does not answer counts as away.

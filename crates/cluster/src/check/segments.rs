@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use super::report::CheckReport;
 use crate::error::EngineError;
 use crate::map::profile_of;
+use crate::queues::ShardReport;
 use crate::shared::Shared;
 use crate::upkeep::inventory::{LISTING_PAGE, last_key_of};
 use crate::upkeep::look;
@@ -283,6 +284,10 @@ async fn check_row(
     let mut bad_at = vec![0_usize; usize::try_from(layout.stripes()).unwrap_or(usize::MAX).max(1)];
     let (mut lacking, mut damaged) = (Vec::new(), Vec::new());
     for (slot, disk, state) in join_all(looks).await {
+        if !matches!(state, ShardState::Whole) {
+            // A hint: repair looks for itself before it believes it.
+            shared.reports.push(ShardReport { pg: found.pg, segment: found.id, slot });
+        }
         match state {
             ShardState::Whole => {}
             ShardState::Absent => {
