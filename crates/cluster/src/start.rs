@@ -165,8 +165,15 @@ async fn open_and_attach(shared: &Arc<Shared>, folder: &Path) -> Result<(), Stri
     let (opener, path) = (Arc::clone(&shared.opener), folder.to_owned());
     let looked = tokio::task::spawn_blocking(move || (opener.inspect(&path), opener.is_mount_point(&path)));
     let (state, mounted) = looked.await.map_err(|error| error.to_string())?;
+    let known = shared.known_disk(folder);
     let attached_before = match &state {
-        FolderState::Disk { id, .. } => shared.map.load().disks.contains_key(id),
+        // A disk that was replaced and is put back where its replacement was takes the slots back.
+        FolderState::Disk { id, .. } => shared
+            .map
+            .load()
+            .disks
+            .get(id)
+            .is_some_and(|row| row.replaced_by.is_none() || row.replaced_by != known.map(|(disk, _)| disk)),
         _ => false,
     };
     let facts = FolderFacts {
@@ -174,7 +181,7 @@ async fn open_and_attach(shared: &Arc<Shared>, folder: &Path) -> Result<(), Stri
         state,
         mounted,
         cluster_id: shared.options.cluster_id,
-        known: shared.known_disk(folder),
+        known,
         taken: shared.disks.all().iter().map(|disk| disk.id).collect(),
     };
     let plan = plan_folder(&facts)?;

@@ -1,7 +1,7 @@
 //! Folders whose disk is out of service: looked at again until it is back, replaced, or a person acts.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn_proto::DiskId;
@@ -27,11 +27,17 @@ const UNREADABLE_LONGEST: Duration = Duration::from_secs(600);
 pub(crate) struct FoldersState {
     resting: Mutex<Vec<(PathBuf, FolderState, Instant, Duration)>>,
     unreadable: Rests<DiskId>,
+    /// Folders being taken for longer than a step waits: a rebuild of an index reads the whole log's headers.
+    taking: Mutex<Vec<PathBuf>>,
 }
 
 impl FoldersState {
     pub(crate) fn new() -> Self {
-        Self { resting: Mutex::default(), unreadable: Rests::new(UNREADABLE_FIRST, UNREADABLE_LONGEST) }
+        Self {
+            resting: Mutex::default(),
+            unreadable: Rests::new(UNREADABLE_FIRST, UNREADABLE_LONGEST),
+            taking: Mutex::default(),
+        }
     }
 
     /// A folder that shows what it showed when it last failed rests; one that changed is tried at once.
@@ -51,8 +57,32 @@ impl FoldersState {
         resting.push((folder.to_owned(), state, Instant::now() + pause, pause));
     }
 
+    /// Whether the folder is being taken by an earlier step.
+    fn is_taking(&self, folder: &Path) -> bool {
+        self.taking.lock().expect("no holder of this lock panics").iter().any(|known| known == folder)
+    }
+
     fn worked(&self, folder: &Path) {
         self.resting.lock().expect("no holder of this lock panics").retain(|(known, ..)| known != folder);
+    }
+}
+
+/// A folder that is being taken; dropped when that ended, well or not.
+struct Taking {
+    folders: Arc<FoldersState>,
+    folder: PathBuf,
+}
+
+impl Taking {
+    fn begin(folders: &Arc<FoldersState>, folder: &Path) -> Self {
+        folders.taking.lock().expect("no holder of this lock panics").push(folder.to_owned());
+        Self { folders: Arc::clone(folders), folder: folder.to_owned() }
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.folders.taking.lock().expect("no holder of this lock panics").retain(|known| *known != self.folder);
     }
 }
 
@@ -76,14 +106,19 @@ impl Upkeep {
 
     async fn drop_gone_disks(&self) {
         let gone = |state: &DiskState| {
-            matches!(state, DiskState::Fenced(FenceReason::Gone | FenceReason::ReadFailed(_) | FenceReason::Closed))
+            matches!(
+                state,
+                DiskState::Fenced(FenceReason::Gone | FenceReason::ReadFailed(_) | FenceReason::Closed)
+                    // Its index is damaged: opened anew it is rebuilt.
+                    | DiskState::ReadOnly(FenceReason::ReadFailed(_))
+            )
         };
         let disks = self.shared.disks.all().into_iter().filter(|disk| gone(&disk.status.state));
         join_all(disks.map(|disk| self.drop_disk(disk.id, disk.status.state))).await;
     }
 
     async fn drop_disk(&self, disk: DiskId, state: DiskState) {
-        if matches!(state, DiskState::Fenced(FenceReason::ReadFailed(_))) {
+        if let DiskState::Fenced(FenceReason::ReadFailed(_)) | DiskState::ReadOnly(FenceReason::ReadFailed(_)) = state {
             self.folders.unreadable.failed(disk);
         }
         let Some(store) = self.shared.disks.remove(disk) else { return };
@@ -97,26 +132,36 @@ impl Upkeep {
     async fn waiting_folders(&self) -> Vec<(PathBuf, FolderState)> {
         let serving: Vec<PathBuf> = self.shared.disks.all().into_iter().map(|disk| disk.folder).collect();
         let folders = self.shared.options.folders.iter().map(|disk| disk.folder.clone());
-        let looks = folders.filter(|folder| !serving.contains(folder)).map(|folder| async {
-            let (opener, path) = (std::sync::Arc::clone(&self.shared.opener), folder.clone());
-            let look = tokio::task::spawn_blocking(move || opener.inspect(&path));
-            // A folder that does not answer is as good as missing; it is looked at again.
-            let state = match tokio::time::timeout(CLOSED_WITHIN, look).await {
-                Ok(Ok(state)) => state,
-                _ => return None,
-            };
-            (!self.folders.rests(&folder, &state)).then_some((folder, state))
-        });
+        let looks =
+            folders.filter(|folder| !serving.contains(folder) && !self.folders.is_taking(folder)).map(|folder| async {
+                let (opener, path) = (Arc::clone(&self.shared.opener), folder.clone());
+                let look = tokio::task::spawn_blocking(move || opener.inspect(&path));
+                // A folder that does not answer is as good as missing; it is looked at again.
+                let state = match tokio::time::timeout(CLOSED_WITHIN, look).await {
+                    Ok(Ok(state)) => state,
+                    _ => return None,
+                };
+                (!self.folders.rests(&folder, &state)).then_some((folder, state))
+            });
         join_all(looks).await.into_iter().flatten().collect()
     }
 
+    /// Takes a folder. One that needs longer than a step may goes on by itself, and no second attempt is made beside it.
     async fn take(&self, folder: PathBuf, state: FolderState) -> bool {
-        let taken = tokio::time::timeout(TAKEN_WITHIN, take_folder(&self.shared, &folder)).await;
-        if matches!(taken, Ok(true)) {
-            self.folders.worked(&folder);
-            return true;
+        let taking = Taking::begin(&self.folders, &folder);
+        let shared = Arc::clone(&self.shared);
+        let attempt = tokio::spawn(async move { take_folder(&shared, &taking.folder).await });
+        match tokio::time::timeout(TAKEN_WITHIN, attempt).await {
+            Ok(Ok(true)) => {
+                self.folders.worked(&folder);
+                true
+            }
+            // Still at it: what comes of it is seen by a later step.
+            Err(_) => false,
+            Ok(_) => {
+                self.folders.failed(&folder, state, self.shared.options.upkeep_interval);
+                false
+            }
         }
-        self.folders.failed(&folder, state, self.shared.options.upkeep_interval);
-        false
     }
 }

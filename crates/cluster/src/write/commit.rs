@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cairn_meta::{ChosenPart, Command, MetaError, NewBody, NewSegment, Refusal, Reply};
-use cairn_proto::{BucketId, SegmentId, UploadId, WriterId};
+use cairn_proto::{BucketId, UploadId, WriterId};
 
 use super::lift::{LIFTS_MAX, lift, lift_until_enough};
 use super::stored::{StoredBody, StoredBytes, StoredSegment, mark_committed};
@@ -78,7 +78,8 @@ impl SegmentCommit<'_> {
         mut segments: Vec<StoredSegment>,
         command: impl Fn(Vec<NewSegment>) -> Command,
     ) -> Result<Committed, EngineError> {
-        let mut lifts = 0;
+        // Counted by place: a lifted segment has another id.
+        let mut lifts = vec![0; segments.len()];
         loop {
             let news = segments.iter().map(|segment| segment.new.clone()).collect();
             match self.shared.writer.commit_as(self.writer(&segments), command(news)).await {
@@ -86,9 +87,13 @@ impl SegmentCommit<'_> {
                     mark_committed(&mut segments);
                     return version_of(&reply);
                 }
-                Err(MetaError::Refused(Refusal::TooFewShards { segment, .. })) if lifts < LIFTS_MAX => {
-                    lifts += 1;
-                    self.lift(&mut segments, segment).await?;
+                Err(MetaError::Refused(Refusal::TooFewShards { segment, present, needed })) => {
+                    let place = segments.iter().position(|known| known.new.id == segment);
+                    let Some(place) = place.filter(|place| lifts[*place] < LIFTS_MAX) else {
+                        return Err(MetaError::Refused(Refusal::TooFewShards { segment, present, needed }).into());
+                    };
+                    lifts[place] += 1;
+                    self.lift(&mut segments[place]).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -100,12 +105,8 @@ impl SegmentCommit<'_> {
         segments.first().map_or_else(|| self.shared.writer.id(), |segment| segment.new.id.writer)
     }
 
-    async fn lift(&self, segments: &mut [StoredSegment], refused: SegmentId) -> Result<(), EngineError> {
+    async fn lift(&self, segment: &mut StoredSegment) -> Result<(), EngineError> {
         self.shared.map.refresh(&self.shared.meta).await?;
-        let segment = segments
-            .iter_mut()
-            .find(|segment| segment.new.id == refused)
-            .ok_or_else(|| EngineError::unavailable(format!("segment {refused} was refused and is not ours")))?;
         let written = lift(self.shared, self.bucket, self.key, segment, &[segment.new.pg]).await?;
         *segment = lift_until_enough(self.shared, self.bucket, self.key, written).await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rocksdb::DB;
 
 use super::{
-    engine::{engine_error, unit_reads},
+    engine::{engine_error, is_damage, unit_reads},
     index::{Draft, Index},
     keys::{FileId, LogKey},
     rows::{FileRow, KIND_HEADER, KIND_TRAILER, Lane, LogHeader, LogPlace, Place, ShardRow, Trailer, decode},
@@ -74,9 +74,11 @@ fn take_file(
     (file, found): (FileId, &LogFile),
     moves: Moves,
 ) -> Result<u64, ShardStoreError> {
-    let (headers, unreadable) = headers_of(log, file, found);
+    let (headers, unreadable) = headers_of(log, file, found)?;
     let mut draft = index.draft();
-    draft.set_file(file, Some(FileRow { last: found.last, bytes: found.bytes, live: 0 }));
+    // What cannot be read is not known to be dead: the whole file counts as live, it is neither dropped nor cleaned.
+    let live = if unreadable > 0 { found.bytes } else { 0 };
+    draft.set_file(file, Some(FileRow { last: found.last, bytes: found.bytes, live }));
     for (place, header) in headers {
         if is_in_log(&header, log_files) {
             take_header(&mut draft, place, header, moves)?;
@@ -120,15 +122,15 @@ fn take_header(draft: &mut Draft<'_>, place: Place, header: LogHeader, moves: Mo
 }
 
 /// The headers in a file and how many there are that cannot be read.
-fn headers_of(log: &DB, file: FileId, found: &LogFile) -> (Vec<(Place, LogHeader)>, u64) {
-    let counters = trailer_of(log, found).unwrap_or_else(|| {
+fn headers_of(log: &DB, file: FileId, found: &LogFile) -> Result<(Vec<(Place, LogHeader)>, u64), ShardStoreError> {
+    let counters = trailer_of(log, found)?.unwrap_or_else(|| {
         // Without a trailer every entry is looked at.
         (file.0.counter..).take(usize::try_from(found.entries).unwrap_or(usize::MAX)).collect()
     });
     let (mut headers, mut unreadable) = (Vec::new(), 0);
     for counter in counters {
         let key = LogKey { start: file.0.start, counter };
-        match entry(log, key) {
+        match entry(log, key)? {
             Some((KIND_HEADER, body)) => match decode(&body) {
                 Ok(header) => headers.push((Place { file, key, bytes: body.len() as u64 + 1 }, header)),
                 Err(_) => unreadable += 1,
@@ -137,19 +139,23 @@ fn headers_of(log: &DB, file: FileId, found: &LogFile) -> (Vec<(Place, LogHeader
             None => unreadable += 1,
         }
     }
-    (headers, unreadable)
+    Ok((headers, unreadable))
 }
 
-fn trailer_of(log: &DB, found: &LogFile) -> Option<Vec<u64>> {
-    let (kind, body) = entry(log, found.last)?;
-    let trailer: Trailer = (kind == KIND_TRAILER).then(|| decode(&body).ok())??;
-    Some(trailer.headers)
+fn trailer_of(log: &DB, found: &LogFile) -> Result<Option<Vec<u64>>, ShardStoreError> {
+    let Some((KIND_TRAILER, body)) = entry(log, found.last)? else { return Ok(None) };
+    Ok(decode(&body).ok().map(|trailer: Trailer| trailer.headers))
 }
 
-fn entry(log: &DB, key: LogKey) -> Option<(u8, Vec<u8>)> {
-    let entry = log.get_pinned_opt(key.to_bytes(), &unit_reads()).ok().flatten()?;
-    let (kind, body) = entry.split_first()?;
-    Some((*kind, body.to_vec()))
+/// An entry of the log; none where it is not there or damaged. A disk that fails to read is an error: it says nothing
+/// about what it holds, and is opened again later.
+fn entry(log: &DB, key: LogKey) -> Result<Option<(u8, Vec<u8>)>, ShardStoreError> {
+    let entry = match log.get_pinned_opt(key.to_bytes(), &unit_reads()) {
+        Ok(entry) => entry,
+        Err(e) if is_damage(&e) => None,
+        Err(e) => return Err(engine_error(e)),
+    };
+    Ok(entry.and_then(|entry| entry.split_first().map(|(kind, body)| (*kind, body.to_vec()))))
 }
 
 /// Forgets files the log does not have: dropped ones whose row stayed, and lost ones together with their shards.

@@ -47,8 +47,6 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     if must_verify {
         forget_page_cache(&[paths.index(), paths.log()]);
     }
-    remove_tree(&paths.index_new()).map_err(engine_error)?;
-
     if !has_instance(&paths.log()) {
         return Err(refuse_log(&paths, "no CURRENT file"));
     }
@@ -56,6 +54,8 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         if is_damage(&e) { refuse_log(&paths, &e) } else { paths.refused(format!("log-0 cannot be opened: {e}")) }
     })?;
     check_identity(&paths, "log-0", log_identity(&log)?, identity)?;
+    // Only with the log's lock held: another open of this disk may be rebuilding there.
+    remove_tree(&paths.index_new()).map_err(engine_error)?;
     let log_files = log_files(&log)?;
     let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
     let start = raise_start(&index, &log, &log_files)?;
