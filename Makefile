@@ -52,3 +52,7 @@ verify: setup-test ## Format, lints, docs, dependency and layer check, tests: wh
 .PHONY: crash
 crash: setup-test build ## The long form of the crash tests: make crash ROUNDS=500
 	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace crash -- --nocapture
+
+.PHONY: fuzz
+fuzz: ## Fuzzes the S3 protocol, each target for SECONDS (60), or one of them: make fuzz SECONDS=600 TARGET=xml
+	fuzz/run $(or $(SECONDS),60) $(TARGET)
