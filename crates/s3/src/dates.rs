@@ -25,7 +25,8 @@ pub fn parse_http(text: &str) -> Option<OffsetDateTime> {
     if let Ok(moment) = PrimitiveDateTime::parse(text, HTTP) {
         return Some(moment.assume_utc());
     }
-    OffsetDateTime::parse(text, &Rfc2822).ok()
+    // A moment of another offset may lie behind the last year that UTC can write.
+    OffsetDateTime::parse(text, &Rfc2822).ok()?.checked_to_offset(time::UtcOffset::UTC)
 }
 
 /// `2009-10-12T17:50:30.000Z`, for XML.
@@ -72,6 +73,12 @@ mod tests {
         assert_eq!(parse_http("Sun, 06 Nov 1994 09:49:37 +0100").map(format_amz).as_deref(), Some("19941106T084937Z"));
         assert_eq!(parse_amz("19941106T084937Z"), Some(datetime!(1994-11-06 08:49:37 UTC)));
         assert_eq!(from_unix_ms(784_111_777_250), moment);
+    }
+
+    #[test]
+    fn a_date_behind_the_last_year_is_no_date() {
+        assert_eq!(parse_http("Fri, 31 Dec 9999 23:59:59 -0100"), None);
+        assert!(parse_http("Fri, 31 Dec 9999 23:59:59 +0100").is_some());
     }
 
     #[test]

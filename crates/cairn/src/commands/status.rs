@@ -36,6 +36,14 @@ fn describe(status: &Status) -> String {
         (missing, 0) => format!("waiting, {missing} shards missing"),
         (missing, running) => format!("{running} shards being rebuilt, {missing} missing"),
     };
+    let away = status.disks.iter().filter(|disk| disk.state != "serving").count();
+    let repair = match away {
+        0 => repair,
+        away => format!(
+            "{repair}; {away} of {} disks do not serve: their shards are lacking until they do",
+            status.disks.len()
+        ),
+    };
     let mut lines = vec![
         format!("cairn {}, {}", status.version, if status.writable { "writable" } else { "NOT writable" }),
         String::new(),

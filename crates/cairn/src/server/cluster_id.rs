@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use cairn_shard_store::{FolderState, inspect};
 
 use crate::{secrets::write_private, server::lock::make_private_folder};
 
@@ -48,6 +49,24 @@ impl MetaFolder {
             );
         }
         Ok(found)
+    }
+
+    /// Refuses to begin a new cluster over the disks of another: the metadata that knows their objects is missing, not
+    /// new. A metadata folder that was a mount point and is none now looks just like that.
+    pub(crate) fn check_disks(folder: &Path, disks: &[PathBuf]) -> Result<()> {
+        if folder.join(NAME).exists() {
+            return Ok(());
+        }
+        let held = |disk: &&PathBuf| matches!(inspect(disk), FolderState::Disk { .. });
+        if let Some(disk) = disks.iter().find(held) {
+            bail!(
+                "{} holds the disk of a cluster, but its metadata is not in {}: mount it or put it back; to begin anew \
+                 with nothing, give empty folders for metadata and disks",
+                disk.display(),
+                folder.display()
+            );
+        }
+        Ok(())
     }
 
     /// The folder of the group's member on this node.

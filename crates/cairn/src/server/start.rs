@@ -41,6 +41,7 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
     let _lock = DataLock::take(&config.home)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.home.display(), disks = config.disks.len(), "starting");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    MetaFolder::check_disks(&config.meta, &config.disks)?;
     let mut meta_folder = MetaFolder::open(&config.meta)?;
     let cluster_id = meta_folder.cluster_id;
     let options = MetaOptions { folder: meta_folder.voter(), cluster_id, voter: VOTER, memory: false };

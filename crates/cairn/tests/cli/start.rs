@@ -78,3 +78,36 @@ fn a_key_file_that_is_gone_or_open_to_others_stops_the_start() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Server::start(&home, &["--disks", "1"], &[]).stop().code(), Some(0));
 }
+
+#[test]
+fn no_new_cluster_begins_over_the_disks_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    assert_eq!(Server::start(&home, &["--disks", "2"], &[]).stop().code(), Some(0));
+    let away = folder.path().join("away");
+    fs::rename(home.join("meta"), &away).unwrap();
+    let start = run(&["server", "--data", home.to_str().unwrap(), "--disks", "2", "--s3-listen", "127.0.0.1:0"]);
+    let text = complained(&start, 1);
+    assert!(text.contains("its metadata is not in"), "{text}");
+    assert!(!home.join("meta/CAIRN-CLUSTER").exists(), "nothing was begun");
+    let _ = fs::remove_dir(home.join("meta"));
+    fs::rename(&away, home.join("meta")).unwrap();
+    assert_eq!(Server::start(&home, &["--disks", "2"], &[]).stop().code(), Some(0));
+}
+
+#[test]
+fn nothing_is_acknowledged_into_a_metadata_folder_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    let server = Server::start(&home, &["--disks", "1"], &[]);
+    fs::rename(home.join("meta/voter-1"), folder.path().join("away")).unwrap();
+    // It is looked at each second.
+    let refused = |number: u32| !server.run(&["bucket", "create", &format!("bucket-{number}")]).status.success();
+    let mut number = 0;
+    while !refused(number) {
+        number += 1;
+        assert!(number < 1000, "buckets are still made");
+    }
+    assert!(said(&server.run(&["status"])).contains("NOT writable"));
+    server.kill();
+}

@@ -18,7 +18,7 @@ use crate::state_machine::{sync_folder, write_synced};
 
 const MARKER: &str = "MARKER";
 const MARKER_NEW: &str = "MARKER.new";
-const LOCK: &str = "LOCK";
+pub(crate) const LOCK: &str = "LOCK";
 const LOG: &str = "log";
 const TITLE: &str = "cairn metadata";
 const FORMAT: u32 = 1;

@@ -4,10 +4,11 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::command::Command;
 use crate::error::MetaError;
+use crate::raft::folder::LOCK;
 
 /// Under this much free space nothing is added.
 pub(crate) const ADD_BYTES_MIN: u64 = 192 << 20;
@@ -32,12 +33,13 @@ pub struct Space {
     pub free_bytes: u64,
 }
 
-/// The file system that a folder is on.
+/// The file system that a voter's folder is on.
 pub(crate) struct FolderSpace(pub(crate) PathBuf);
 
 impl SpaceSource for FolderSpace {
     fn space(&self) -> io::Result<Space> {
-        let found = rustix::fs::statvfs(&self.0)?;
+        // A file of the folder, not the folder: one that was emptied, or that nothing is mounted on any more, is gone.
+        let found = rustix::fs::statvfs(self.0.join(LOCK))?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
         Ok(Space { total_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) })
     }
@@ -57,19 +59,28 @@ pub(crate) struct SpaceGuard {
     source: Arc<dyn SpaceSource>,
     total_bytes: AtomicU64,
     free_bytes: AtomicU64,
+    gone: AtomicBool,
 }
 
 impl SpaceGuard {
     /// A guard that has looked once.
     pub(crate) fn new(source: Arc<dyn SpaceSource>) -> io::Result<Self> {
-        let guard = Self { source, total_bytes: AtomicU64::new(0), free_bytes: AtomicU64::new(0) };
+        let guard = Self {
+            source,
+            total_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+        };
         guard.look()?;
         Ok(guard)
     }
 
     /// Asks the source. May block.
     pub(crate) fn look(&self) -> io::Result<()> {
-        let space = self.source.space()?;
+        let space = self.source.space();
+        // Rows that went into a folder that is gone would be acknowledged and lost.
+        self.gone.store(space.is_err(), Ordering::Relaxed);
+        let space = space?;
         self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
         self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
         Ok(())
@@ -85,11 +96,14 @@ impl SpaceGuard {
 
     /// Whether commands that add are taken.
     pub(crate) fn writable(&self) -> bool {
-        self.seen().free_bytes >= ADD_BYTES_MIN
+        !self.gone.load(Ordering::Relaxed) && self.seen().free_bytes >= ADD_BYTES_MIN
     }
 
     /// Refuses a command for which there is no room.
     pub(crate) fn admit(&self, command: &Command) -> Result<(), MetaError> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(MetaError::unavailable("the metadata's folder is gone or its file system does not answer"));
+        }
         let free_bytes = self.seen().free_bytes;
         let needed = if adds(command) { ADD_BYTES_MIN } else { WRITE_BYTES_MIN };
         if free_bytes < needed { Err(MetaError::NoSpace { free_bytes }) } else { Ok(()) }
@@ -160,5 +174,19 @@ mod tests {
         assert_eq!(admitted(WRITE_BYTES_MIN), (false, true));
         assert_eq!(admitted(WRITE_BYTES_MIN - 1), (false, false));
         assert_eq!(admitted(ADD_BYTES_MIN), (true, true));
+    }
+
+    #[test]
+    fn nothing_is_taken_while_the_folder_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(LOCK), "").unwrap();
+        let guard = SpaceGuard::new(Arc::new(FolderSpace(folder.path().to_owned()))).unwrap();
+        let delete = Command::DeleteObjects { bucket: BucketId(1), keys: Vec::new() };
+        std::fs::remove_file(folder.path().join(LOCK)).unwrap();
+        assert!(guard.look().is_err());
+        assert!(!guard.writable() && matches!(guard.admit(&delete), Err(MetaError::Unavailable { .. })));
+        std::fs::write(folder.path().join(LOCK), "").unwrap();
+        guard.look().unwrap();
+        assert!(!matches!(guard.admit(&delete), Err(MetaError::Unavailable { .. })));
     }
 }
