@@ -49,6 +49,11 @@ verify: setup-test ## Format, lints, docs, dependency and layer check, tests: wh
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 	$(MAKE) test
 
+.PHONY: bench
+bench: setup-build ## Runs the benches; the first time RocksDB is compiled for release: make bench [PROFILE=dev]
+	@tools/python-clients $(VENV)
+	VENV=$(VENV) benches/run $(or $(PROFILE),release)
+
 .PHONY: crash
 crash: setup-test build ## The long form of the crash tests: make crash ROUNDS=500
 	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace crash -- --nocapture
