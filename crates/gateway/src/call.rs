@@ -9,7 +9,7 @@ use http::HeaderMap;
 use time::OffsetDateTime;
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Slot},
     authorize::{Action, authorize},
     body::{Inbound, Payload, PayloadOptions},
     error::answer_for,
@@ -57,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) host: String,
     pub(crate) payload: PayloadKind,
+    /// What admission gave it.
+    pub(crate) slot: Option<Arc<Slot>>,
     pub(crate) chunk_signer: Option<ChunkSigner>,
     pub(crate) inbound: Option<Inbound>,
 }
@@ -109,6 +111,12 @@ impl Call {
         &self,
         work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, S3Error> {
+        // Work that outlives its request keeps the request's slot: it stays admitted.
+        let slot = self.slot.clone();
+        let work = async move {
+            let _slot = slot;
+            work.await
+        };
         self.shared.tasks.settle(work).await.unwrap_or(Err(EngineError::Unknown)).map_err(answer_for)
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Record {
     /// Set while more of the answer is to come: dropped so, the client did not get it all.
     pub(crate) unfinished: bool,
     /// Held until the answer is sent.
-    pub(crate) slot: Option<Slot>,
+    pub(crate) slot: Option<Arc<Slot>>,
     started: Instant,
     metrics: Arc<Metrics>,
 }

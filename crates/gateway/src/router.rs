@@ -71,9 +71,11 @@ impl Router {
         record.key = target.key().unwrap_or_default().to_owned();
         let operation = Operation::route(&parts.method, &target, &query, &sender.headers)?;
         record.operation = operation.name();
-        let call = self.call(sender, target, query, inbound);
+        let mut call = self.call(sender, target, query, inbound);
         let bytes = buffered_bytes(operation, &call);
-        record.slot = Some(self.shared.admission.admit(&call.identity.access_key, bytes)?);
+        let slot = Arc::new(self.shared.admission.admit(&call.identity.access_key, bytes)?);
+        record.slot = Some(Arc::clone(&slot));
+        call.slot = Some(slot);
         dispatch(operation, call).await
     }
 
@@ -88,6 +90,7 @@ impl Router {
             payload: sender.payload,
             chunk_signer: sender.chunk_signer,
             inbound: Some(inbound),
+            slot: None,
         }
     }
 
