@@ -13,7 +13,7 @@ use crate::raft::folder::LOCK;
 /// Under this much free space nothing is added.
 pub(crate) const ADD_BYTES_MIN: u64 = 192 << 20;
 /// Under this much free space nothing is written.
-pub(crate) const WRITE_BYTES_MIN: u64 = 64 << 20;
+pub(crate) const WRITE_BYTES_MIN: u64 = 16 << 20;
 
 /// Where free space is asked for.
 pub trait SpaceSource: Send + Sync + 'static {

@@ -12,7 +12,12 @@ use std::{
 use cairn_proto::{AttachNumber, DiskId};
 use rocksdb::DB;
 
-use super::{folder::Paths, health::Health, index::Index, keys::FileId};
+use super::{
+    folder::{Paths, Pin},
+    health::Health,
+    index::Index,
+    keys::FileId,
+};
 use crate::{DiskState, DiskStatus, FenceReason, ShardStoreError, SpaceUse, rocks::rows::FileRow, space::SpaceGuard};
 
 /// What outlives the open files: a closed disk still answers who it is and how it stands.
@@ -126,6 +131,8 @@ pub(super) struct Core {
     pub file_bytes_max: u64,
     /// Files that could not be cleaned since a unit in them cannot be read; left alone until the next start.
     pub unclean: Mutex<HashSet<FileId>>,
+    /// The last field: dropped when the instances that opened their files by it are closed.
+    pub _pin: Pin,
 }
 
 /// Bounds of cleaning.

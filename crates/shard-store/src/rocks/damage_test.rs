@@ -224,7 +224,7 @@ async fn two_processes_do_not_share_a_disk() {
     let folder = tempfile::tempdir().unwrap();
     let disk = open(folder.path());
     Sample::new(1, 1000).write(&*disk, WriteMode::New).await.unwrap();
-    assert!(refusal(&options(folder.path())).contains("cannot be opened"), "in use is not damaged");
+    assert!(refusal(&options(folder.path())).contains("has it open"), "in use is not damaged");
     Sample::new(1, 1000).check(&*disk).await;
     disk.close().await;
 }

@@ -9,9 +9,13 @@
 //! ```
 
 use std::{
-    fs::{self, File},
+    ffi::OsStr,
+    fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::MetadataExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -25,6 +29,8 @@ pub(super) const FORMAT: u32 = 1;
 
 pub(super) const MARKER: &str = "CAIRN-DISK";
 const MARKER_NEW: &str = "CAIRN-DISK.new";
+/// `O_DIRECTORY` of `open(2)`: a file in the folder's place is refused.
+const O_DIRECTORY: i32 = rustix::fs::OFlags::DIRECTORY.bits().cast_signed();
 const MARKER_BYTES_MAX: u64 = 4096;
 const TITLE: &str = "cairn disk";
 
@@ -96,7 +102,7 @@ fn inspect_unmarked(folder: &Path) -> FolderState {
             Ok(entry) => entry.file_name(),
             Err(e) => return FolderState::Foreign(format!("cannot be listed: {e}")),
         };
-        if !LEFT_OVER.iter().any(|left_over| name == *left_over) {
+        if !LEFT_OVER.iter().any(|left_over| name == *left_over) && !is_remains(folder, &name) {
             return FolderState::Foreign(format!(
                 "holds {} but no {MARKER} file: it is no disk of cairn, or was damaged; give an empty folder, or move \
                  what is there away",
@@ -105,6 +111,14 @@ fn inspect_unmarked(folder: &Path) -> FolderState {
         }
     }
     FolderState::Empty
+}
+
+/// A part of a disk that was emptied while it served: the last file it put there kept the folder from being removed.
+/// Without `CURRENT` nobody can open it.
+fn is_remains(folder: &Path, name: &OsStr) -> bool {
+    let is_part = ["index", "index.new", "log-0", "staging"].iter().any(|part| name == *part);
+    let path = folder.join(name);
+    is_part && path.is_dir() && !path.join("CURRENT").exists()
 }
 
 /// Whether a folder is the root of a mounted file system.
@@ -211,33 +225,71 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A disk's folder, held open and locked. Whatever is put in its place later, files are opened in this one: two disks
+/// that change places while they serve never write into each other.
+#[derive(Debug)]
+pub(super) struct Pin {
+    folder: File,
+}
+
+impl Pin {
+    /// Opens and locks a folder.
+    pub(super) fn take(folder: &Path) -> Result<Self, String> {
+        let opened = File::options().read(true).custom_flags(O_DIRECTORY).open(folder);
+        let folder = opened.map_err(|e| match inspect(folder) {
+            FolderState::Missing => "does not exist: create the folder, or mount the disk".to_owned(),
+            FolderState::Foreign(problem) => problem,
+            FolderState::Empty | FolderState::Disk { .. } => format!("cannot be opened: {e}"),
+        })?;
+        match folder.try_lock() {
+            Ok(()) => Ok(Self { folder }),
+            Err(TryLockError::WouldBlock) => {
+                Err("another process, or an earlier use of it that has not ended, has it open: end that one".to_owned())
+            }
+            Err(TryLockError::Error(e)) => Err(format!("cannot be locked: {e}")),
+        }
+    }
+
+    /// The folder by its descriptor: valid as long as the pin.
+    fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))
+    }
+}
+
 /// The parts of a folder.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
+    /// As configured: for people, and to see whether it still is the disk's.
     pub folder: PathBuf,
+    /// The pinned folder: where files are opened.
+    pub root: PathBuf,
 }
 
 impl Paths {
+    pub(super) fn new(folder: &Path, pin: &Pin) -> Self {
+        Self { folder: folder.to_owned(), root: pin.root() }
+    }
+
     pub(super) fn index(&self) -> PathBuf {
-        self.folder.join("index")
+        self.root.join("index")
     }
 
     /// An index being rebuilt.
     pub(super) fn index_new(&self) -> PathBuf {
-        self.folder.join("index.new")
+        self.root.join("index.new")
     }
 
     /// The last index that was found damaged, kept for a person to look at.
     pub(super) fn index_damaged(&self) -> PathBuf {
-        self.folder.join("index.damaged")
+        self.root.join("index.damaged")
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.folder.join("log-0")
+        self.root.join("log-0")
     }
 
     pub(super) fn staging(&self) -> PathBuf {
-        self.folder.join("staging")
+        self.root.join("staging")
     }
 
     pub(super) fn refused(&self, problem: impl Into<String>) -> ShardStoreError {
@@ -280,6 +332,12 @@ mod tests {
         assert_eq!(inspect(folder.path()), FolderState::Empty, "a trace that came too late is no disk");
         remove_left_over(folder.path()).unwrap();
         assert!(!folder.path().join(FAILED).exists());
+        fs::create_dir(folder.path().join("log-0")).unwrap();
+        fs::write(folder.path().join("log-0/000033.sst"), "late").unwrap();
+        assert_eq!(inspect(folder.path()), FolderState::Empty, "remains of a disk that was emptied");
+        fs::write(folder.path().join("log-0/CURRENT"), "").unwrap();
+        assert!(matches!(inspect(folder.path()), FolderState::Foreign(text) if text.contains("log-0")));
+        fs::remove_dir_all(folder.path().join("log-0")).unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "x").unwrap();
         assert!(matches!(inspect(folder.path()), FolderState::Foreign(text) if text.contains("file")));

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::folder::{marker_identity, replace_file};
+use super::folder::{Paths, marker_identity, replace_file};
 use crate::{DiskState, FenceReason};
 
 pub(super) const FAILED: &str = "CAIRN-FAILED";
@@ -74,16 +74,16 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn new(folder: &Path, start: u64, failures: Failures) -> Self {
+    pub(super) fn new(paths: &Paths, start: u64, failures: Failures) -> Self {
         let health = Self {
-            folder: folder.to_owned(),
+            folder: paths.folder.clone(),
             start,
             failures_before: failures.count,
             write_failed: Mutex::new(None),
             is_write_failed: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            marker: marker_identity(folder),
+            marker: marker_identity(&paths.root),
             watched: Mutex::new(None),
             errors: AtomicU64::new(0),
         };
@@ -217,19 +217,23 @@ mod tests {
     use super::super::folder::MARKER;
     use super::*;
 
+    fn paths_of(folder: &Path) -> Paths {
+        Paths { folder: folder.to_owned(), root: folder.to_owned() }
+    }
+
     #[test]
     fn the_first_reason_wins_and_leaves_its_trace() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(MARKER), "").unwrap();
-        let health = Health::new(folder.path(), 4, Failures::default());
+        let health = Health::new(&paths_of(folder.path()), 4, Failures::default());
         assert_eq!(health.state(), DiskState::Serving);
         let first = health.fail_writes("one");
         assert_eq!(health.fail_writes("two"), first);
         assert_eq!(Failures::read(folder.path()), Failures { count: 1, start: 4, verified: false });
-        let again = Health::new(folder.path(), 5, Failures::read(folder.path()));
+        let again = Health::new(&paths_of(folder.path()), 5, Failures::read(folder.path()));
         assert_eq!(again.state(), DiskState::Serving, "the first failure is forgiven after a check");
         again.fail_writes("three");
-        let last = Health::new(folder.path(), 6, Failures::read(folder.path()));
+        let last = Health::new(&paths_of(folder.path()), 6, Failures::read(folder.path()));
         assert!(matches!(last.state(), DiskState::ReadOnly(FenceReason::WriteFailed(_))));
     }
 
@@ -237,7 +241,7 @@ mod tests {
     fn a_folder_that_was_emptied_gets_no_trace() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(MARKER), "").unwrap();
-        let health = Health::new(folder.path(), 4, Failures::default());
+        let health = Health::new(&paths_of(folder.path()), 4, Failures::default());
         fs::remove_file(folder.path().join(MARKER)).unwrap();
         health.fail_writes("its files are gone");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

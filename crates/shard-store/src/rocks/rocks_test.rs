@@ -344,3 +344,39 @@ async fn many_writers_share_files_and_syncs() {
     check_balance(&disk.core());
     disk.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_that_change_places_while_they_serve_do_not_write_into_each_other() {
+    let base = tempfile::tempdir().unwrap();
+    let place = |name: &str| base.path().join(name);
+    for name in ["a", "b"] {
+        std::fs::create_dir(place(name)).unwrap();
+    }
+    let (one, other) = (open(&place("a")), open(&place("b")));
+    let mut written = Vec::new();
+    for number in 0..40 {
+        if number == 20 {
+            std::fs::rename(place("a"), place("t")).unwrap();
+            std::fs::rename(place("b"), place("a")).unwrap();
+            std::fs::rename(place("t"), place("b")).unwrap();
+        }
+        for (disk, at) in [(&one, "b"), (&other, "a")] {
+            // Until it is fenced the disk may go on: with its own files.
+            if large(number).write(&**disk, WriteMode::New).await.is_ok() {
+                written.push((at, number));
+            }
+        }
+    }
+    one.close().await;
+    other.close().await;
+    for at in ["a", "b"] {
+        let disk = open(&place(at));
+        let here: Vec<u64> = written.iter().filter(|(place, _)| *place == at).map(|(_, number)| *number).collect();
+        assert!(here.len() >= 20, "{here:?}");
+        for number in here {
+            large(number).check(&*disk).await;
+        }
+        check_balance(&disk.core());
+        disk.close().await;
+    }
+}

@@ -20,7 +20,7 @@ use super::{
     core::{Core, Faults, Figures, Pending, Vitals},
     engine::{OpenFiles, engine_error, family, is_damage, open_index, open_log, synced},
     folder::{
-        FORMAT, FolderState, Marker, Paths, inspect, is_mount_point, read_marker, remove_left_over, remove_tree,
+        FORMAT, FolderState, Marker, Paths, Pin, inspect, is_mount_point, read_marker, remove_left_over, remove_tree,
         sync_folder, write_marker,
     },
     health::{Failures, Health, rebuild_done, wants_rebuild},
@@ -38,11 +38,13 @@ const PAGE: usize = 1000;
 
 /// Opens the disk in a folder; formats an empty one.
 pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
-    let paths = Paths { folder: options.folder.clone() };
+    let pin = Pin::take(&options.folder)
+        .map_err(|problem| ShardStoreError::Refused { folder: options.folder.display().to_string(), problem })?;
+    let paths = Paths::new(&options.folder, &pin);
     let files = OpenFiles { index: options.open_files_index, log: options.open_files_log };
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let identity = admit(options, &paths, &cache, files)?;
-    let failures = Failures::read(&paths.folder);
+    let failures = Failures::read(&paths.root);
     let must_verify = failures.count == 1 && !failures.verified;
     if must_verify {
         forget_page_cache(&[paths.index(), paths.log()]);
@@ -70,6 +72,7 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         clean: options.clean,
         file_bytes_max: options.file_bytes_max,
         unclean: Mutex::new(HashSet::new()),
+        _pin: pin,
     };
     if is_rebuilt {
         core.vitals.health.count_error();
@@ -86,7 +89,7 @@ fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) 
     if options.refuse_unmounted && !is_mount_point(&paths.folder) {
         return Err(paths.refused("was a mount point and is none now: mount the disk, or take the folder out"));
     }
-    let marker = read_marker(&paths.folder).map_err(|problem| paths.refused(problem))?;
+    let marker = read_marker(&paths.root).map_err(|problem| paths.refused(problem))?;
     let identity = |marker: &Marker| Identity { format: FORMAT, id: marker.id.0, cluster_id: marker.cluster_id };
     match marker {
         Some(marker) if marker.cluster_id != options.cluster_id => Err(paths.refused(format!(
@@ -97,7 +100,7 @@ fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) 
         Some(marker) if marker.ready => Ok(identity(&marker)),
         // Formatting was cut short: nothing was acknowledged yet.
         Some(marker) => format(paths, cache, files, marker).map(|()| identity(&marker)),
-        None => match inspect(&paths.folder) {
+        None => match inspect(&paths.root) {
             FolderState::Foreign(problem) => Err(paths.refused(problem)),
             FolderState::Empty => {
                 let (id, cluster_id) = (options.new_id, options.cluster_id);
@@ -113,8 +116,8 @@ fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) 
 
 fn format(paths: &Paths, cache: &Cache, files: OpenFiles, marker: Marker) -> Result<(), ShardStoreError> {
     let unwritable = |e: std::io::Error| paths.refused(format!("cannot be formatted: {e}"));
-    write_marker(&paths.folder, &Marker { ready: false, ..marker }).map_err(unwritable)?;
-    remove_left_over(&paths.folder).map_err(unwritable)?;
+    write_marker(&paths.root, &Marker { ready: false, ..marker }).map_err(unwritable)?;
+    remove_left_over(&paths.root).map_err(unwritable)?;
     for part in [paths.index(), paths.log(), paths.staging()] {
         remove_tree(&part).map_err(unwritable)?;
     }
@@ -125,8 +128,8 @@ fn format(paths: &Paths, cache: &Cache, files: OpenFiles, marker: Marker) -> Res
     index.put_opt(STATE_IDENTITY, &row, &synced()).map_err(engine_error)?;
     let log = open_log(&paths.log(), cache, files, true).map_err(engine_error)?;
     log.put_cf_opt(family(&log, CF_LOG_STATE)?, STATE_IDENTITY, &row, &synced()).map_err(engine_error)?;
-    sync_folder(&paths.folder).map_err(unwritable)?;
-    write_marker(&paths.folder, &Marker { ready: true, ..marker }).map_err(unwritable)
+    sync_folder(&paths.root).map_err(unwritable)?;
+    write_marker(&paths.root, &Marker { ready: true, ..marker }).map_err(unwritable)
 }
 
 /// Whether RocksDB was here: opened where it was not, it leaves files behind.
@@ -209,7 +212,7 @@ fn load_index(
         Err(e) if is_damage(&e) => return Ok(Err(e.to_string())),
         Err(e) => return Err(paths.refused(format!("index cannot be opened: {e}"))),
     };
-    if wants_rebuild(&paths.folder) {
+    if wants_rebuild(&paths.root) {
         return Ok(Err("an earlier run found it damaged".to_owned()));
     }
     match get_state::<Identity>(&db, STATE_IDENTITY) {
@@ -227,8 +230,8 @@ fn exchange_index(paths: &Paths) -> std::io::Result<()> {
         fs::rename(paths.index(), paths.index_damaged())?;
     }
     fs::rename(paths.index_new(), paths.index())?;
-    sync_folder(&paths.folder)?;
-    rebuild_done(&paths.folder)
+    sync_folder(&paths.root)?;
+    rebuild_done(&paths.root)
 }
 
 /// A start number no run had: above both instances' and above every file's.
@@ -258,7 +261,7 @@ fn vitals_of(
     Ok(Vitals {
         id: cairn_proto::DiskId(identity.id),
         paths: paths.clone(),
-        health: Health::new(&paths.folder, start, failures),
+        health: Health::new(paths, start, failures),
         space: SpaceGuard::new(options.space.clone()),
         attach: AtomicU64::new(attach.0),
         answered: AtomicU64::new(answered.0),
@@ -282,7 +285,7 @@ fn settle(core: &Core, log_files: &BTreeMap<FileId, LogFile>) -> Result<(), Shar
     // Only now: the headers of a file in staging that is in the log too were taken from the log.
     remove_tree(&paths.staging()).map_err(engine_error)?;
     fs::create_dir(paths.staging()).map_err(engine_error)?;
-    sync_folder(&paths.folder).map_err(engine_error)?;
+    sync_folder(&paths.root).map_err(engine_error)?;
     drop_dead_files(core)
 }
 
@@ -330,7 +333,7 @@ fn read_back(core: &Core, failures: Failures) -> Result<(), ShardStoreError> {
     }
     core.index.sync()?;
     tracing::warn!(disk = %core.vitals.id, shards = seen, bad, "read back what was written before a write failed");
-    let folder: &Path = &core.vitals.paths.folder;
+    let folder: &Path = &core.vitals.paths.root;
     Failures { verified: true, ..failures }.write(folder).map_err(engine_error)
 }
 
