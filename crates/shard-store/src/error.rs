@@ -18,6 +18,9 @@ pub enum FenceReason {
     /// A write or a sync failed; what was not synced may be lost.
     #[error("a write failed: {0}")]
     WriteFailed(String),
+    /// A write found no space: something else filled the file system.
+    #[error("no space left on its file system: free some, and the disk goes on by itself ({0})")]
+    NoSpace(String),
     /// Its files can no longer be read.
     #[error("a read failed: {0}")]
     ReadFailed(String),

@@ -294,6 +294,7 @@ impl ShardStore for MemoryShardStore {
             shards: shards.len() as u64,
             bytes_live,
             bytes_used: bytes_live,
+            mergeable_files: 0,
             errors: self.shared.errors.load(Relaxed),
         }
     }

@@ -109,6 +109,8 @@ pub struct DiskStatus {
     pub bytes_used: u64,
     /// Read, checksum and write errors since start.
     pub errors: u64,
+    /// Small files that [`ShardStore::clean`] would merge now: none while clients write, unless there are very many.
+    pub mergeable_files: u64,
 }
 
 /// A disk. All calls may block their task, none blocks the executor.
@@ -141,7 +143,8 @@ pub trait ShardStore: Send + Sync + 'static {
     /// Lists shards in order of key, at most `limit` after `after`.
     async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<Vec<ShardSummary>, ShardStoreError>;
 
-    /// Deletes shards; those that do not exist are no error. Answers how many existed. Durable when answered.
+    /// Deletes shards; those that do not exist are no error. Answers how many existed. Durable when answered. A write of
+    /// such a shard that was on its way is refused when it finishes: dead is dead for ever.
     async fn delete(&self, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, ShardStoreError>;
 
     /// Reads a shard from the disk and verifies every unit. Answers the stripes that are bad or missing.

@@ -39,11 +39,11 @@ impl Upkeep {
     }
 }
 
-/// More than a quarter of what the disk takes is dead, or space is short and some of it is.
+/// More than a quarter of what the disk takes is dead, or space is short and some of it is, or small files are many.
 fn wants_cleaning(status: &DiskStatus) -> bool {
     let dead = status.bytes_used.saturating_sub(status.bytes_live);
-    let short = status.bytes_free < status.bytes_total / 100 * 15;
-    dead >= DEAD_BYTES_MIN && (dead > status.bytes_used / 4 || short)
+    let short = status.bytes_free < status.bytes_total / 100 * 20;
+    status.mergeable_files > 0 || (dead >= DEAD_BYTES_MIN && (dead > status.bytes_used / 4 || short))
 }
 
 #[cfg(test)]
@@ -63,11 +63,13 @@ mod tests {
             bytes_live: mib(live),
             bytes_used: mib(used),
             errors: 0,
+            mergeable_files: 0,
         };
         assert!(wants_cleaning(&status(400, 290, 500)));
         assert!(!wants_cleaning(&status(400, 310, 500)));
         assert!(wants_cleaning(&status(400, 310, 100)));
         assert!(!wants_cleaning(&status(400, 390, 100)));
         assert!(!wants_cleaning(&status(20, 0, 900)));
+        assert!(wants_cleaning(&DiskStatus { mergeable_files: 65, ..status(400, 390, 900) }));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn_proto::DiskId;
-use cairn_shard_store::{DiskState, FenceReason};
+use cairn_shard_store::{DiskState, DiskStatus, FenceReason};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::warn;
@@ -19,6 +19,8 @@ use crate::start::take_folder;
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 const TRY_AGAIN_LONGEST: Duration = Duration::from_secs(30);
+/// Free space from which a disk that found none is opened again: half of what is kept for cleaning.
+const SPACE_AGAIN_PERCENT: u64 = 2;
 /// A disk that opens well and then fails to read is opened again ever more seldom.
 const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
 const UNREADABLE_LONGEST: Duration = Duration::from_secs(600);
@@ -113,7 +115,13 @@ impl Upkeep {
                     | DiskState::ReadOnly(FenceReason::ReadFailed(_))
             )
         };
-        let disks = self.shared.disks.all().into_iter().filter(|disk| gone(&disk.status.state));
+        // Something else filled the file system: opened anew when there is space again.
+        let has_space_again = |status: &DiskStatus| {
+            matches!(status.state, DiskState::ReadOnly(FenceReason::NoSpace(_)))
+                && status.bytes_free > status.bytes_total / 100 * SPACE_AGAIN_PERCENT
+        };
+        let disks = self.shared.disks.all().into_iter();
+        let disks = disks.filter(|disk| gone(&disk.status.state) || has_space_again(&disk.status));
         join_all(disks.map(|disk| self.drop_disk(disk.id, disk.status.state))).await;
     }
 

@@ -5,7 +5,11 @@
 //! (`a_dropped_file_that_was_not_forgotten_is_forgotten`) The other order would be worse: a file without a row is
 //! taken for one that was never indexed, and its dead shards would come back.
 
-use std::{collections::HashSet, sync::PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{PoisonError, TryLockError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cairn_erasure::StripeLayout;
@@ -22,12 +26,16 @@ use super::{
     read::locate,
     rows::{FileRow, KIND_UNIT, Lane, LogPlace, Place, ShardRow},
 };
-use crate::{FenceReason, Finished, SealedUnit, ShardStoreError, UnitPlace};
+use crate::{FenceReason, Finished, SealedUnit, ShardStoreError, Space, UnitPlace};
 
 /// Dead files dropped in one call.
 const DROPS_MAX: usize = 64;
 /// Files copied out of in one call.
 const VICTIMS_MAX: usize = 64;
+/// Files merged in one call.
+const MERGED_MAX: usize = 1024;
+/// A disk no client wrote to for so long is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
 /// More shards than a file can hold at the border of the lanes.
 const SHARDS_PER_FILE_MAX: usize = 8192;
 
@@ -47,12 +55,24 @@ impl Core {
     pub(super) fn has_dead_files(&self) -> bool {
         !self.dead_files().is_empty()
     }
+
+    /// Files that may be copied out of.
+    pub(super) fn cleanable(&self) -> Vec<(FileId, FileRow)> {
+        let unclean = self.unclean.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.index.files();
+        let files = files.iter().filter(|(file, _)| !unclean.contains(file) && !self.pending.holds(**file));
+        files.map(|(file, row)| (*file, *row)).collect()
+    }
 }
 
-/// Drops files without a live unit. Answers their bytes.
-pub(super) fn drop_dead(open: &Open) -> Result<u64, ShardStoreError> {
-    let _one_at_a_time = open.core.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
-    drop_dead_locked(open)
+/// Drops files without a live unit, unless the disk is being cleaned: that drops them too, and a delete that waited for
+/// it would make the disk look late. Answers their bytes.
+pub(super) fn drop_dead_if_free(open: &Open) -> Result<u64, ShardStoreError> {
+    match open.core.cleaning.try_lock() {
+        Ok(_one_at_a_time) => drop_dead_locked(open),
+        Err(TryLockError::Poisoned(_one_at_a_time)) => drop_dead_locked(open),
+        Err(TryLockError::WouldBlock) => Ok(0),
+    }
 }
 
 fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
@@ -84,44 +104,94 @@ fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
 pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
     let core = &open.core;
     let _one_at_a_time = core.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut freed = drop_dead_locked(open)?;
-    let victims = {
-        let unclean = core.unclean.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = core.index.files();
-        let files = files.iter().filter(|(file, _)| !unclean.contains(file) && !core.pending.holds(**file));
-        choose(&files.map(|(file, row)| (*file, *row)).collect::<Vec<_>>(), core.clean)
-    };
+    let mut freed = drop_all_dead(open)?;
+    freed += compact_wal_lane(core)?;
+    let files = core.cleanable();
+    let space = core.vitals.space.space(&core.vitals.paths.folder);
+    let (mut victims, mut bytes_max) = (mostly_dead(&files, live_percent_max(space)), core.clean.copy_bytes_max);
+    if victims.is_empty() {
+        let small = mergeable(&files, core.clean, core.vitals.idle());
+        (victims, bytes_max) = (fitting(&small, core.clean.merge_bytes_max), core.clean.merge_bytes_max);
+    }
     if !victims.is_empty() {
-        move_out_of(open, &victims)?;
-        freed += drop_dead_locked(open)?;
+        move_out_of(open, &victims, bytes_max)?;
+        freed += drop_all_dead(open)?;
     }
     Ok(freed)
 }
 
-/// Decides what to copy out of: files under half live, the deadest first; else small files, when there are many.
-fn choose(files: &[(FileId, FileRow)], limits: CleanLimits) -> Vec<FileId> {
-    let count = files.len();
-    let living = || files.iter().filter(|(_, row)| row.live > 0);
-    let mut mostly_dead: Vec<_> = living().filter(|(_, row)| row.live < row.bytes / 2).collect();
-    mostly_dead.sort_by_key(|(_, row)| row.live.saturating_mul(1000) / row.bytes.max(1));
-    if !mostly_dead.is_empty() {
-        return mostly_dead.into_iter().take(VICTIMS_MAX).map(|(file, _)| *file).collect();
+fn drop_all_dead(open: &Open) -> Result<u64, ShardStoreError> {
+    let mut freed = 0;
+    loop {
+        match drop_dead_locked(open)? {
+            0 => return Ok(freed),
+            bytes => freed += bytes,
+        }
     }
-    if count <= limits.merge_over_files {
-        return Vec::new();
+}
+
+/// Gives back what died in the WAL lane, if that is much, and much of the lane.
+fn compact_wal_lane(core: &Core) -> Result<u64, ShardStoreError> {
+    let (dead, before) = (core.index.wal_dead(), core.index.wal_file_bytes());
+    if dead < core.clean.wal_dead_bytes_min || dead < before / 4 {
+        return Ok(0);
     }
-    let mut budget = limits.copy_bytes_max;
-    let small = living().filter(|(_, row)| row.bytes < limits.small_file_bytes);
-    let fitting = small.take(VICTIMS_MAX).take_while(|(_, row)| {
+    core.note(core.index.compact_wal_lane())?;
+    Ok(before.saturating_sub(core.index.wal_file_bytes()))
+}
+
+/// A file with less than so many percent of it live is copied out of. The less space there is, the more copying is
+/// worth what it frees: at 90 %, ten bytes for one.
+fn live_percent_max(space: Space) -> u64 {
+    match space.bytes_free.saturating_mul(100) / space.bytes_total.max(1) {
+        0..12 => 90,
+        12..20 => 75,
+        _ => 50,
+    }
+}
+
+/// Files that are mostly dead, the deadest first.
+fn mostly_dead(files: &[(FileId, FileRow)], live_percent_max: u64) -> Vec<FileId> {
+    let living = files.iter().filter(|(_, row)| row.live > 0);
+    let mut dead: Vec<_> =
+        living.filter(|(_, row)| row.live.saturating_mul(100) < row.bytes.saturating_mul(live_percent_max)).collect();
+    dead.sort_by_key(|(_, row)| row.live.saturating_mul(1000) / row.bytes.max(1));
+    dead.into_iter().take(VICTIMS_MAX).map(|(file, _)| *file).collect()
+}
+
+/// Small files of one size, when they are many and no client writes: the cost of an ingest grows with the files.
+pub(super) fn mergeable(
+    files: &[(FileId, FileRow)],
+    limits: CleanLimits,
+    idle: Option<Duration>,
+) -> Vec<(FileId, FileRow)> {
+    let is_idle = idle.is_none_or(|idle| idle >= IDLE_AFTER);
+    let enough = if is_idle { limits.merge_over_files } else { limits.merge_always_over_files };
+    let mut from = 0;
+    for below in limits.small_file_bytes {
+        let of_size = files.iter().filter(|(_, row)| row.live > 0 && (from..below).contains(&row.bytes));
+        let of_size: Vec<_> = of_size.copied().collect();
+        if of_size.len() > enough {
+            return of_size;
+        }
+        from = below;
+    }
+    Vec::new()
+}
+
+/// As many of them as one call copies, at least two.
+fn fitting(small: &[(FileId, FileRow)], bytes_max: u64) -> Vec<FileId> {
+    let mut budget = bytes_max;
+    let fitting = small.iter().take(MERGED_MAX).take_while(|(_, row)| {
         let fits = row.live <= budget;
         budget = budget.saturating_sub(row.live);
         fits
     });
-    let small: Vec<_> = fitting.map(|(file, _)| *file).collect();
-    if small.len() < 2 { Vec::new() } else { small }
+    let fitting: Vec<_> = fitting.map(|(file, _)| *file).collect();
+    if fitting.len() < 2 { Vec::new() } else { fitting }
 }
 
-fn move_out_of(open: &Open, victims: &[FileId]) -> Result<(), ShardStoreError> {
+fn move_out_of(open: &Open, victims: &[FileId], bytes_max: u64) -> Result<(), ShardStoreError> {
     let core = &open.core;
     let mut copied = 0;
     let (mut moved, mut answers) = (HashSet::new(), Vec::new());
@@ -133,7 +203,7 @@ fn move_out_of(open: &Open, victims: &[FileId]) -> Result<(), ShardStoreError> {
             }
             let Some(row) = core.row(key)? else { continue };
             let here = row.weights().iter().filter(|(at, _)| victims.contains(at)).map(|(_, bytes)| bytes).sum::<u64>();
-            if copied > 0 && copied + here > core.clean.copy_bytes_max {
+            if copied > 0 && copied + here > bytes_max {
                 break 'files;
             }
             copied += here;
@@ -236,7 +306,14 @@ mod tests {
     use super::*;
     use crate::rocks::keys::LogKey;
 
-    const LIMITS: CleanLimits = CleanLimits { copy_bytes_max: 100, merge_over_files: 3, small_file_bytes: 50 };
+    const LIMITS: CleanLimits = CleanLimits {
+        copy_bytes_max: 100,
+        merge_bytes_max: 100,
+        merge_over_files: 3,
+        merge_always_over_files: 5,
+        small_file_bytes: [50, 400],
+        wal_dead_bytes_min: 0,
+    };
 
     fn files(rows: &[(u64, u64)]) -> Vec<(FileId, FileRow)> {
         let key = |counter| LogKey { start: 1, counter };
@@ -246,19 +323,42 @@ mod tests {
             .collect()
     }
 
-    fn chosen(rows: &[(u64, u64)]) -> Vec<u64> {
-        choose(&files(rows), LIMITS).iter().map(|file| file.0.counter).collect()
+    fn numbers(files: &[FileId]) -> Vec<u64> {
+        files.iter().map(|file| file.0.counter).collect()
+    }
+
+    fn merged(rows: &[(u64, u64)], idle: Option<Duration>) -> Vec<u64> {
+        numbers(&fitting(&mergeable(&files(rows), LIMITS, idle), LIMITS.merge_bytes_max))
     }
 
     #[test]
     fn the_deadest_files_are_cleaned_first() {
-        assert_eq!(chosen(&[(100, 49), (100, 50), (100, 10), (100, 0)]), [2, 0]);
+        let files = files(&[(100, 49), (100, 50), (100, 10), (100, 0)]);
+        assert_eq!(numbers(&mostly_dead(&files, 50)), [2, 0]);
+        assert_eq!(numbers(&mostly_dead(&files, 75)), [2, 0, 1]);
     }
 
     #[test]
-    fn small_files_are_merged_only_when_there_are_many() {
-        assert!(chosen(&[(40, 40), (40, 40), (40, 40)]).is_empty());
-        assert_eq!(chosen(&[(40, 40), (60, 60), (40, 40), (40, 40)]), [0, 2]);
-        assert!(chosen(&[(60, 60), (60, 60), (40, 40), (60, 60)]).is_empty(), "one alone is not merged");
+    fn the_less_space_the_more_is_copied() {
+        let percent = |bytes_free| live_percent_max(Space { bytes_total: 1000, bytes_free });
+        assert_eq!([500, 200, 199, 120, 119, 0].map(percent), [50, 50, 75, 75, 90, 90]);
+        assert_eq!(live_percent_max(Space { bytes_total: 0, bytes_free: 0 }), 90);
+    }
+
+    #[test]
+    fn small_files_are_merged_when_they_are_many_and_nobody_writes() {
+        assert!(merged(&[(40, 40), (40, 40), (40, 40)], None).is_empty());
+        let four = [(40, 40), (60, 60), (40, 40), (40, 20), (40, 20)];
+        assert_eq!(merged(&four, None), [0, 2, 3], "as many as a call copies, of one size");
+        assert_eq!(merged(&four, Some(IDLE_AFTER)), [0, 2, 3]);
+        assert!(merged(&four, Some(Duration::ZERO)).is_empty(), "a client writes");
+        assert_eq!(merged(&[(40, 40); 6], Some(Duration::ZERO)), [0, 1], "too many to wait for an idle hour");
+    }
+
+    #[test]
+    fn merged_files_are_merged_once_more_when_they_are_many() {
+        assert!(merged(&[(60, 50), (60, 50), (60, 50)], None).is_empty());
+        assert_eq!(merged(&[(60, 50), (60, 50), (60, 50), (60, 50)], None), [0, 1]);
+        assert!(merged(&[(400, 50), (400, 50), (400, 50), (400, 50)], None).is_empty(), "large enough");
     }
 }

@@ -72,6 +72,8 @@ fn finish_and_ingest(
     writer.finish().map_err(|e| format!("finish of a log file: {e}"))?;
     drop(writer);
     Faults::hit(&core.vitals.faults.before_ingest)?;
+    Faults::hit(&core.vitals.faults.no_space)
+        .map_err(|_| "No space left on device: While appending to file".to_owned())?;
     ingest_file(&core.log, path).map_err(|e| format!("ingest of a log file: {e}"))?;
     Faults::hit(&core.vitals.faults.after_ingest)
 }

@@ -1,24 +1,28 @@
 //! What the threads and calls of one open disk share.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use cairn_proto::{AttachNumber, DiskId};
 use rocksdb::DB;
 
 use super::{
+    clean::mergeable,
     folder::{Paths, Pin},
     health::Health,
     index::Index,
     keys::FileId,
 };
-use crate::{DiskState, DiskStatus, FenceReason, ShardStoreError, SpaceUse, rocks::rows::FileRow, space::SpaceGuard};
+use crate::{
+    DiskState, DiskStatus, FenceReason, ShardKey, ShardStoreError, SpaceUse, rocks::rows::FileRow, space::SpaceGuard,
+};
 
 /// What outlives the open files: a closed disk still answers who it is and how it stands.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(super) struct Vitals {
     pub faults: Faults,
     /// The last figures, for a disk that is closed.
     pub last: Mutex<Figures>,
+    /// When a client last wrote.
+    pub last_write: Mutex<Option<Instant>>,
 }
 
 /// Counters of a status.
@@ -41,6 +47,7 @@ pub(super) struct Figures {
     pub shards: u64,
     pub bytes_live: u64,
     pub bytes_used: u64,
+    pub mergeable_files: u64,
 }
 
 /// Fault switches of the commit, for tests of what follows.
@@ -52,6 +59,8 @@ pub(super) struct Faults {
     pub after_ingest: AtomicBool,
     /// The next sync of the index fails.
     pub index_sync: AtomicBool,
+    /// The next ingest finds no space, as the engine says it.
+    pub no_space: AtomicBool,
     /// A dropped file keeps its row: crash point D.
     pub after_drop: AtomicBool,
 }
@@ -85,6 +94,15 @@ impl Vitals {
         refusal.map_or(Ok(()), |reason| Err(self.fenced(reason)))
     }
 
+    pub(super) fn note_client_write(&self) {
+        *self.last_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long no client wrote; none where none did since the start.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        self.last_write.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
     pub(super) fn attach(&self) -> AttachNumber {
         AttachNumber(self.attach.load(Relaxed))
     }
@@ -111,6 +129,7 @@ impl Vitals {
             bytes_live: figures.bytes_live,
             bytes_used: figures.bytes_used,
             errors: self.health.errors(),
+            mergeable_files: figures.mergeable_files,
         }
     }
 }
@@ -131,6 +150,8 @@ pub(super) struct Core {
     pub file_bytes_max: u64,
     /// Files that could not be cleaned since a unit in them cannot be read; left alone until the next start.
     pub unclean: Mutex<HashSet<FileId>>,
+    /// Shards that were ordered dead lately: a write of one that was on its way must not bring it back.
+    pub dead: Mutex<RecentDead>,
     /// The last field: dropped when the instances that opened their files by it are closed.
     pub _pin: Pin,
 }
@@ -138,12 +159,19 @@ pub(super) struct Core {
 /// Bounds of cleaning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CleanLimits {
-    /// Bytes copied in a call, at least one shard.
+    /// Bytes copied in a call out of mostly dead files, at least one shard.
     pub copy_bytes_max: u64,
-    /// More files than this, and small ones are merged.
+    /// Bytes copied in a call that merges.
+    pub merge_bytes_max: u64,
+    /// More small files than this, and they are merged when no client writes.
     pub merge_over_files: usize,
-    /// Files smaller than this are small.
-    pub small_file_bytes: u64,
+    /// More small files than this, and they are merged whatever clients do.
+    pub merge_always_over_files: usize,
+    /// Files smaller than these are small: of each size apart, so that a byte is merged no more often than there are
+    /// sizes.
+    pub small_file_bytes: [u64; 2],
+    /// Dead bytes of the WAL lane that are worth a compaction.
+    pub wal_dead_bytes_min: u64,
 }
 
 impl Core {
@@ -154,9 +182,40 @@ impl Core {
     pub(super) fn figures(&self) -> Figures {
         let counters = self.index.counters();
         let log_bytes: u64 = self.index.files().values().map(|file: &FileRow| file.bytes).sum();
-        // The index is small beside the log; what its WAL lane holds is counted by its payload.
-        let wal_bytes = self.index.db.property_int_value("rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0);
-        Figures { shards: counters.shards, bytes_live: counters.bytes_live, bytes_used: log_bytes + wal_bytes }
+        Figures {
+            shards: counters.shards,
+            bytes_live: counters.bytes_live,
+            bytes_used: log_bytes + self.index.file_bytes(),
+            mergeable_files: mergeable(&self.cleanable(), self.clean, self.vitals.idle()).len() as u64,
+        }
+    }
+}
+
+/// The shards of the latest delete orders, so many that a write which was on its way when its shard was ordered dead
+/// finds it here. What is pushed out is the inventory's to find.
+#[derive(Debug, Default)]
+pub(super) struct RecentDead {
+    order: VecDeque<ShardKey>,
+    keys: HashSet<ShardKey>,
+}
+
+impl RecentDead {
+    const MAX: usize = 32_768;
+
+    pub(super) fn add(&mut self, key: ShardKey) {
+        if !self.keys.insert(key) {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > Self::MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+    }
+
+    pub(super) fn has(&self, key: ShardKey) -> bool {
+        self.keys.contains(&key)
     }
 }
 

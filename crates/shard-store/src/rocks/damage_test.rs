@@ -2,14 +2,16 @@
 
 use std::{fs, os::unix::fs::FileExt, path::Path};
 
-use cairn_proto::DiskId;
+use cairn_proto::{DiskId, Index};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
     DiskOptions, RocksShardStore,
     testing::{check_balance, delete, du, files_in, open, options, seed},
 };
-use crate::{DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode, conformance::Sample};
+use crate::{
+    DeleteOrder, DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode, conformance::Sample,
+};
 
 fn flip(file: &Path, at: u64) {
     let handle = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
@@ -92,6 +94,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         samples[0].write(&*disk, WriteMode::Replace).await.unwrap();
         let small = Sample::new(9, 1000);
         small.write(&*disk, WriteMode::New).await.unwrap();
+        disk.delete(&[Sample::new(30, 1000).key()], DeleteOrder { index: Index(70) }).await.unwrap();
         disk.close().await;
         let index = folder.path().join("index");
         match damage {
@@ -109,6 +112,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         small.check_absent(&*disk).await;
         assert!(disk.status().errors > 0);
         assert_eq!(disk.list(None, 10).await.unwrap().len(), 4, "{damage}");
+        assert_eq!(disk.core().answered(), Index(70), "what the group said is not forgotten with the index");
         check_balance(&disk.core());
         small.write(&*disk, WriteMode::New).await.unwrap();
         Sample::new(20, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();

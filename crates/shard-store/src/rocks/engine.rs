@@ -15,6 +15,9 @@ const WRITE_BUFFER_BYTES: usize = 4 << 20;
 /// All memtables of the index together.
 const WRITE_BUFFERS_BYTES: usize = 16 << 20;
 const WAL_BYTES_MAX: u64 = 64 << 20;
+/// A file of the index is compacted if half of so many entries in a row, or half of all, are deletes.
+const DELETES_WINDOW: usize = 4096;
+const DELETES_RATIO: f64 = 0.5;
 /// A unit is larger, so each is a block of its own.
 const LOG_BLOCK_BYTES: usize = 16 << 10;
 
@@ -65,6 +68,8 @@ fn index_options(cache: &Cache, open_files: OpenFiles) -> Options {
     let mut table = table(cache, 16 << 10);
     table.set_bloom_filter(10.0, false);
     options.set_block_based_table_factory(&table);
+    // A file of deletes goes down by itself, and the space of what they delete comes back.
+    options.add_compact_on_deletion_collector_factory(DELETES_WINDOW, DELETES_WINDOW / 2, DELETES_RATIO);
     options
 }
 

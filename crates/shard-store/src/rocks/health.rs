@@ -97,7 +97,18 @@ impl Health {
     }
 
     /// Ends writing; the first reason wins. Answers the reason that holds.
+    ///
+    /// A write that found no space lost nothing that was taken before, so it leaves no marker: the disk is opened anew
+    /// when there is space. A sync that finds none may have lost what was taken, and counts as failed.
     pub(super) fn fail_writes(&self, detail: &str) -> FenceReason {
+        if is_out_of_space(detail) {
+            let (reason, is_first) = self.set_write_failed(FenceReason::NoSpace(detail.to_owned()));
+            if is_first {
+                self.count_error();
+                tracing::error!(folder = %self.folder.display(), detail, "no space: the disk takes no writes until there is");
+            }
+            return reason;
+        }
         let (reason, is_first) = self.set_write_failed(FenceReason::WriteFailed(detail.to_owned()));
         if is_first {
             self.count_error();
@@ -197,6 +208,11 @@ impl Health {
             (None, None) => DiskState::Serving,
         }
     }
+}
+
+/// The engine tells this by its text alone.
+fn is_out_of_space(detail: &str) -> bool {
+    detail.contains("No space left on device") && !detail.to_ascii_lowercase().contains("sync")
 }
 
 /// Whether an earlier run found the index damaged.

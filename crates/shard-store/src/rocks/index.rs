@@ -6,14 +6,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    engine::{engine_error, family, unsynced},
+    engine::{INDEX_FAMILIES, engine_error, family, unsynced},
     keys::{
         CF_BY_FILE, CF_FILES, CF_SHARDS, CF_UNITS, FileId, LogKey, STATE_COUNTERS, by_file_key, shard_key,
         shard_key_from, unit_key,
@@ -28,6 +31,8 @@ pub(super) struct Index {
     pub(super) db: DB,
     files: Mutex<BTreeMap<FileId, FileRow>>,
     counters: Mutex<Counters>,
+    /// Bytes of the WAL lane that died since the lane was last compacted.
+    wal_dead: AtomicU64,
 }
 
 /// Why a row was not to be had. Damage ends writing, see `Health::fail_index`.
@@ -79,7 +84,7 @@ impl Index {
             let key = LogKey::from_slice(&key).ok_or_else(|| IndexError::Damaged("key of a file row".to_owned()))?;
             files.insert(FileId(key), decode(&value)?);
         }
-        Ok(Self { db, files: Mutex::new(files), counters: Mutex::new(counters) })
+        Ok(Self { db, files: Mutex::new(files), counters: Mutex::new(counters), wal_dead: AtomicU64::new(0) })
     }
 
     pub(super) fn row(&self, key: ShardKey) -> IndexResult<Option<ShardRow>> {
@@ -140,7 +145,38 @@ impl Index {
             rows: HashMap::new(),
             files: BTreeMap::new(),
             counters: self.counters(),
+            wal_died: 0,
         }
+    }
+
+    pub(super) fn wal_dead(&self) -> u64 {
+        self.wal_dead.load(Relaxed)
+    }
+
+    /// Bytes of the index's files, those of the WAL lane among them.
+    pub(super) fn file_bytes(&self) -> u64 {
+        INDEX_FAMILIES.iter().map(|name| self.family_bytes(name)).sum()
+    }
+
+    /// Bytes of the WAL lane's files.
+    pub(super) fn wal_file_bytes(&self) -> u64 {
+        self.family_bytes(CF_UNITS)
+    }
+
+    fn family_bytes(&self, name: &str) -> u64 {
+        let Ok(family) = family(&self.db, name) else { return 0 };
+        self.db.property_int_value_cf(family, "rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0)
+    }
+
+    /// Gives back what dead units of the WAL lane take: a delete alone is one more entry, and only a compaction drops
+    /// both. Writes go on meanwhile.
+    pub(super) fn compact_wal_lane(&self) -> IndexResult<()> {
+        let died_before = self.wal_dead();
+        let units = family(&self.db, CF_UNITS)?;
+        self.db.flush_cf(units)?;
+        self.db.compact_range_cf(units, None::<&[u8]>, None::<&[u8]>);
+        self.wal_dead.fetch_sub(died_before, Relaxed);
+        Ok(())
     }
 
     /// Makes every committed draft durable.
@@ -163,6 +199,7 @@ pub(super) struct Draft<'a> {
     /// Files changed; `None` is a file that was dropped.
     files: BTreeMap<FileId, Option<FileRow>>,
     counters: Counters,
+    wal_died: u64,
 }
 
 impl Draft<'_> {
@@ -186,6 +223,7 @@ impl Draft<'_> {
                 for stripe in 0..units {
                     self.batch.delete_cf(family(db, CF_UNITS)?, unit_key(key, stripe));
                 }
+                self.wal_died += old.payload_bytes;
             }
             self.counters.shards = self.counters.shards.saturating_sub(1);
             self.counters.bytes_live = self.counters.bytes_live.saturating_sub(old.payload_bytes);
@@ -256,6 +294,7 @@ impl Draft<'_> {
             };
         }
         *self.index.counters.lock().unwrap_or_else(PoisonError::into_inner) = self.counters;
+        self.index.wal_dead.fetch_add(self.wal_died, Relaxed);
         Ok(())
     }
 }

@@ -7,16 +7,17 @@
 //! - C: the batch is written, not synced, or synced and not answered. Each batch is whole or absent after a restart;
 //!   nothing of it was acknowledged. Covered by the crash test, whose rounds end at any moment.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
 use cairn_proto::{AttachNumber, Index as MetaIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::{Core, Faults},
+    engine::family,
     index::{Draft, IndexError, IndexResult},
-    keys::{FileId, LogKey, STATE_ANSWERED, STATE_ATTACH},
-    rows::{FileRow, HeaderFields, Lane, LogPlace, ShardRow},
+    keys::{CF_LOG_STATE, FileId, LogKey, STATE_ANSWERED, STATE_ATTACH},
+    rows::{FileRow, HeaderFields, Lane, LogPlace, ShardRow, encode},
 };
 use crate::{FenceReason, Finished, SealedUnit, ShardKey, ShardStoreError, WriteMode};
 
@@ -137,7 +138,11 @@ fn sync(core: &Core) -> Result<(), FenceReason> {
 fn apply(core: &Core, order: IndexOrder) -> Option<Answer> {
     match order {
         IndexOrder::Small { header, payload_bytes, units, mode, reply } => {
-            let result = in_draft(core, |draft| put_small(draft, header, payload_bytes, &units, mode));
+            let result = if is_dead(core, header.key) {
+                Err(DEAD)
+            } else {
+                in_draft(core, |draft| put_small(draft, header, payload_bytes, &units, mode))
+            };
             Some(finished(reply, result))
         }
         IndexOrder::Confirm { key, reply } => {
@@ -215,6 +220,11 @@ fn delete(core: &Core, keys: &[ShardKey], order: MetaIndex) -> Result<u64, Shard
     if order < seen {
         return Err(ShardStoreError::StaleOrder { order, seen });
     }
+    keep_answered(core, order)?;
+    {
+        let mut dead = core.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().for_each(|key| dead.add(*key));
+    }
     let existed = in_draft(core, |draft| {
         let mut existed = 0;
         for key in keys {
@@ -230,12 +240,38 @@ fn delete(core: &Core, keys: &[ShardKey], order: MetaIndex) -> Result<u64, Shard
     Ok(existed)
 }
 
+/// The log keeps the index too, before anything is deleted by it: an index that is rebuilt must not forget it. Not
+/// synced: that would cost a sync each time, for a power cut together with a damaged index and restored metadata.
+fn keep_answered(core: &Core, order: MetaIndex) -> Result<(), ShardStoreError> {
+    if order.0 == core.vitals.answered.load(Relaxed) {
+        return Ok(());
+    }
+    let put = || -> Result<(), IndexError> {
+        let state = family(&core.log, CF_LOG_STATE)?;
+        Ok(core.log.put_cf(state, STATE_ANSWERED, encode(order)?)?)
+    };
+    put().map_err(|e| core.vitals.fail_writes(&format!("answered index: {e}")))
+}
+
+/// What a write of a dead shard is told; nobody waits for it but a repair that came too late.
+const DEAD: ShardStoreError = ShardStoreError::Invalid("the shard was ordered dead");
+
+fn is_dead(core: &Core, key: ShardKey) -> bool {
+    core.dead.lock().unwrap_or_else(PoisonError::into_inner).has(key)
+}
+
+/// A move of a shard that was deleted meanwhile changes nothing either, and is no error.
+fn comes_too_late(core: &Core, finish: &LogFinish) -> bool {
+    matches!(finish.kind, FinishKind::Write(_)) && is_dead(core, finish.header.key)
+}
+
 /// The rows of a file's shards, and the file's own, in one batch.
 fn add_file(core: &Core, file: IngestedFile, done: oneshot::Sender<()>) -> Answer {
     let IngestedFile { id, last, bytes, finishes } = file;
     let result = in_draft(core, |draft| {
         draft.set_file(id, Some(FileRow { last, bytes, live: 0 }));
-        finishes.iter().try_for_each(|finish| put_finish(draft, finish))
+        let wanted = finishes.iter().filter(|finish| !comes_too_late(core, finish));
+        wanted.map(|finish| put_finish(draft, finish)).collect::<IndexResult<()>>()
     });
     // All of them share the fate of the batch; an error is not to be cloned, its reason is.
     let failure = result.err().map(|error| match error {
@@ -248,6 +284,7 @@ fn add_file(core: &Core, file: IngestedFile, done: oneshot::Sender<()>) -> Answe
             core.pending.release(&finish.held);
             let answer = match failure {
                 Some(reason) => Err(core.vitals.fenced(reason.clone())),
+                None if comes_too_late(core, &finish) => Err(DEAD),
                 None => Ok(Finished { attach: core.vitals.attach() }),
             };
             let _ = finish.reply.send(answer);

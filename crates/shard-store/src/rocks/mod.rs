@@ -72,6 +72,16 @@ const WORK_MAX: u32 = 16;
 const LOG_SHARD_BYTES_MIN: u64 = 64 << 10;
 /// Shards deleted in one batch.
 const DELETE_BATCH: usize = 1000;
+/// A merge ends in files of up to 256 MiB, as writing does. Larger ones would hold up the commits of clients, who share
+/// the open file, while they are synced.
+const CLEAN_LIMITS: CleanLimits = CleanLimits {
+    copy_bytes_max: 64 << 20,
+    merge_bytes_max: 256 << 20,
+    merge_over_files: 64,
+    merge_always_over_files: 1024,
+    small_file_bytes: [16 << 20, 128 << 20],
+    wal_dead_bytes_min: 32 << 20,
+};
 /// Longest page of a listing.
 const LIST_MAX: usize = 10_000;
 
@@ -109,7 +119,7 @@ impl DiskOptions {
             space: SpaceSource::default(),
             open_files_index: 32,
             open_files_log: 96,
-            clean: CleanLimits { copy_bytes_max: 64 << 20, merge_over_files: 64, small_file_bytes: 32 << 20 },
+            clean: CLEAN_LIMITS,
             file_bytes_max: 256 << 20,
         }
     }
@@ -271,6 +281,9 @@ impl ShardStore for RocksShardStore {
             Target::Swallow { index }
         } else {
             self.vitals.check_space(space)?;
+            if space == SpaceUse::Client {
+                self.vitals.note_client_write();
+            }
             if payload_bytes < LOG_SHARD_BYTES_MIN {
                 Target::Wal { units: Vec::new(), index }
             } else {
@@ -323,8 +336,8 @@ impl ShardStore for RocksShardStore {
             }
         }
         if self.opened()?.core.has_dead_files() {
-            // The delete is durable; space that does not come back now comes with the next `clean`.
-            if let Err(error) = self.blocking(clean::drop_dead).await {
+            // The delete is durable; space that does not come back now, since the disk is being cleaned, comes with that.
+            if let Err(error) = self.blocking(clean::drop_dead_if_free).await {
                 tracing::warn!(disk = %self.vitals.id, %error, "dead files were not dropped");
             }
         }

@@ -1,6 +1,13 @@
 //! The conformance suite, each crash point of the commit, cleaning, fences.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use cairn_proto::{AttachNumber, Index};
 
@@ -9,7 +16,7 @@ use super::{
     core::Faults,
     engine::{OpenFiles, open_index},
     index::Index as DiskIndex,
-    testing::{check_balance, delete, du, open, options},
+    testing::{check_balance, delete, du, files_in, open, options},
 };
 use crate::{
     DeleteOrder, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource, SpaceUse, WriteMode,
@@ -25,7 +32,7 @@ fn is_write_failed<T>(result: &Result<T, ShardStoreError>) -> bool {
     matches!(result, Err(ShardStoreError::Fenced { reason: FenceReason::WriteFailed(_), .. }))
 }
 
-fn set(disk: &RocksShardStore, switch: impl Fn(&Faults) -> &std::sync::atomic::AtomicBool) {
+fn set(disk: &RocksShardStore, switch: impl Fn(&Faults) -> &AtomicBool) {
     switch(&disk.vitals.faults).store(true, Relaxed);
 }
 
@@ -218,12 +225,129 @@ async fn small_files_are_merged_when_there_are_many() {
         sample.write(&*disk, WriteMode::New).await.unwrap();
     }
     assert_eq!(disk.core().index.files().len(), 10);
+    assert_eq!(disk.status().mergeable_files, 0, "a client has just written");
     disk.clean().await.unwrap();
+    assert_eq!(disk.core().index.files().len(), 10);
+    *disk.core().vitals.last_write.lock().unwrap() = None;
+    assert_eq!(disk.status().mergeable_files, 10);
+    disk.clean().await.unwrap();
+    assert_eq!(disk.status().mergeable_files, 0);
     assert!(disk.core().index.files().len() <= 4, "{:?}", disk.core().index.files());
     for sample in &samples {
         sample.check(&*disk).await;
     }
     check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_mostly_alive_are_cleaned_when_space_is_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = Arc::new(AtomicBool::new(false));
+    let mut options = options(folder.path());
+    let asked = Arc::clone(&short);
+    options.space = SpaceSource::new(move |_| {
+        let bytes_free = if asked.load(Relaxed) { 11 } else { 50 };
+        Ok(Space { bytes_total: 100 << 30, bytes_free: bytes_free << 30 })
+    });
+    let disk = RocksShardStore::open(&options).unwrap();
+    // One file: 8 MiB that live and 2 MiB that do not.
+    let (living, dead) = (Sample::new(1, 32 << 20), Sample::new(2, 8 << 20));
+    let mut writer = living.begin(&*disk, WriteMode::New).await.unwrap();
+    writer.write_unit(living.unit(0)).await.unwrap();
+    let mut other = dead.begin(&*disk, WriteMode::New).await.unwrap();
+    for stripe in 0..dead.stripes() {
+        other.write_unit(dead.unit(stripe)).await.unwrap();
+    }
+    for stripe in 1..living.stripes() {
+        writer.write_unit(living.unit(stripe)).await.unwrap();
+    }
+    let (first, second) = tokio::join!(writer.finish(), other.finish());
+    first.and(second).unwrap();
+    delete(&disk, &[dead.key()]).await;
+    assert_eq!(disk.clean().await.unwrap(), 0, "a fifth is not worth the copying");
+    short.store(true, Relaxed);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(disk.clean().await.unwrap() > 0);
+    living.check(&*disk).await;
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_shards_of_the_wal_lane_give_their_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path());
+    options.clean.wal_dead_bytes_min = 4 << 20;
+    let disk = RocksShardStore::open(&options).unwrap();
+    let samples: Vec<_> = (0..600).map(|number| Sample::new(number, 200_000)).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    let index = folder.path().join("index");
+    let full = du(&index);
+    let keys: Vec<_> = samples.iter().skip(1).map(Sample::key).collect();
+    assert_eq!(delete(&disk, &keys).await, 599);
+    assert!(disk.clean().await.unwrap() > 0);
+    samples[0].check(&*disk).await;
+    // What is left is one shard and the write-ahead log, which has a bound of its own.
+    let tables = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "sst");
+    let left: u64 = files_in(&index).into_iter().filter(tables).map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(left < 1 << 20 && full > 20 << 20, "{full} before, {left} in tables after");
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_finds_no_space_is_no_failed_write() {
+    let folder = tempfile::tempdir().unwrap();
+    for run in 0..3 {
+        let disk = open(folder.path());
+        large(run).write(&*disk, WriteMode::New).await.unwrap();
+        set(&disk, |faults| &faults.no_space);
+        let refused = large(9).write(&*disk, WriteMode::New).await;
+        assert!(matches!(refused, Err(ShardStoreError::Fenced { reason: FenceReason::NoSpace(_), .. })), "{refused:?}");
+        assert!(matches!(disk.status().state, DiskState::ReadOnly(FenceReason::NoSpace(_))));
+        large(run).check(&*disk).await;
+        disk.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_ordered_dead_does_not_come_back_by_a_write_that_was_on_its_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    for sample in [large(1), Sample::new(2, 1000)] {
+        let mut writer = sample.begin(&*disk, WriteMode::New).await.unwrap();
+        for stripe in 0..sample.stripes() {
+            writer.write_unit(sample.unit(stripe)).await.unwrap();
+        }
+        assert_eq!(delete(&disk, &[sample.key()]).await, 0);
+        assert!(matches!(writer.finish().await, Err(ShardStoreError::Invalid(_))));
+        sample.check_absent(&*disk).await;
+    }
+    large(3).write(&*disk, WriteMode::New).await.unwrap();
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_does_not_wait_for_cleaning() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    let core = disk.core();
+    let cleaning = core.cleaning.lock().unwrap();
+    let (disk_too, keys) = (Arc::clone(&disk), [large(1).key()]);
+    let deleting = std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let deleted = disk_too.delete(&keys, DeleteOrder { index: Index(1) });
+            tokio::time::timeout(Duration::from_secs(20), deleted).await.expect("it does not wait").unwrap()
+        })
+    });
+    assert_eq!(deleting.join().unwrap(), 1);
+    drop(cleaning);
+    drop(core);
+    assert!(disk.clean().await.unwrap() > 0, "cleaning drops it");
     disk.close().await;
 }
 
@@ -286,7 +410,7 @@ async fn shards_span_files() {
     samples[1].check(&*disk).await;
     check_balance(&disk.core());
     disk.close().await;
-    std::fs::remove_dir_all(folder.path().join("index")).unwrap();
+    fs::remove_dir_all(folder.path().join("index")).unwrap();
     let disk = RocksShardStore::open(&options).unwrap();
     samples[1].check(&*disk).await;
     samples[0].check_absent(&*disk).await;
@@ -316,7 +440,7 @@ async fn a_folder_that_is_emptied_fences_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let disk = open(folder.path());
     large(1).write(&*disk, WriteMode::New).await.unwrap();
-    std::fs::remove_file(folder.path().join("CAIRN-DISK")).unwrap();
+    fs::remove_file(folder.path().join("CAIRN-DISK")).unwrap();
     disk.check_folder();
     assert_eq!(disk.status().state, DiskState::Fenced(FenceReason::Gone));
     assert!(matches!(disk.header(large(1).key()).await, Err(ShardStoreError::Fenced { .. })));
@@ -350,15 +474,15 @@ async fn disks_that_change_places_while_they_serve_do_not_write_into_each_other(
     let base = tempfile::tempdir().unwrap();
     let place = |name: &str| base.path().join(name);
     for name in ["a", "b"] {
-        std::fs::create_dir(place(name)).unwrap();
+        fs::create_dir(place(name)).unwrap();
     }
     let (one, other) = (open(&place("a")), open(&place("b")));
     let mut written = Vec::new();
     for number in 0..40 {
         if number == 20 {
-            std::fs::rename(place("a"), place("t")).unwrap();
-            std::fs::rename(place("b"), place("a")).unwrap();
-            std::fs::rename(place("t"), place("b")).unwrap();
+            fs::rename(place("a"), place("t")).unwrap();
+            fs::rename(place("b"), place("a")).unwrap();
+            fs::rename(place("t"), place("b")).unwrap();
         }
         for (disk, at) in [(&one, "b"), (&other, "a")] {
             // Until it is fenced the disk may go on: with its own files.

@@ -61,7 +61,8 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     let log_files = log_files(&log)?;
     let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
     let start = raise_start(&index, &log, &log_files)?;
-    let vitals = vitals_of(options, &paths, identity, &index, start, failures)?;
+    let answered = answered(&index, &log)?;
+    let vitals = vitals_of(options, &paths, identity, &index, (start, answered), failures)?;
     let core = Core {
         vitals: Arc::new(vitals),
         index,
@@ -72,6 +73,7 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         clean: options.clean,
         file_bytes_max: options.file_bytes_max,
         unclean: Mutex::new(HashSet::new()),
+        dead: Mutex::default(),
         _pin: pin,
     };
     if is_rebuilt {
@@ -248,16 +250,23 @@ fn raise_start(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -
     Ok(start)
 }
 
+/// The highest index the disk was answered with: the log keeps it too, for an index that is rebuilt.
+fn answered(index: &Index, log: &DB) -> Result<MetaIndex, ShardStoreError> {
+    let of_log = log.get_cf(family(log, CF_LOG_STATE)?, STATE_ANSWERED).map_err(engine_error)?;
+    let of_log: MetaIndex = of_log.map(|row| decode(&row)).transpose().map_err(engine_error)?.unwrap_or_default();
+    let of_index: MetaIndex = get_state(&index.db, STATE_ANSWERED)?.unwrap_or_default();
+    Ok(of_log.max(of_index))
+}
+
 fn vitals_of(
     options: &DiskOptions,
     paths: &Paths,
     identity: Identity,
     index: &Index,
-    start: u64,
+    (start, answered): (u64, MetaIndex),
     failures: Failures,
 ) -> Result<Vitals, ShardStoreError> {
     let attach: AttachNumber = get_state(&index.db, STATE_ATTACH)?.unwrap_or_default();
-    let answered: MetaIndex = get_state(&index.db, STATE_ANSWERED)?.unwrap_or_default();
     Ok(Vitals {
         id: cairn_proto::DiskId(identity.id),
         paths: paths.clone(),
@@ -267,6 +276,7 @@ fn vitals_of(
         answered: AtomicU64::new(answered.0),
         faults: Faults::default(),
         last: Mutex::new(Figures::default()),
+        last_write: Mutex::new(None),
     })
 }
 
