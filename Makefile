@@ -58,6 +58,17 @@ bench: setup-build ## Runs the benches; the first time RocksDB is compiled for r
 crash: setup-test build ## The long form of the crash tests: make crash ROUNDS=500
 	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace crash -- --nocapture
 
+.PHONY: package
+package: setup-build ## Builds the Debian package of a release build into target/packages; RocksDB is compiled for release.
+	@tools/packages dpkg-dev binutils
+	$(CARGO) build --release --locked -p cairn
+	deploy/deb/build "$${CARGO_TARGET_DIR:-target}/release/cairn" "$${CARGO_TARGET_DIR:-target}/packages"
+
+.PHONY: package-test
+package-test: build ## Installs, runs, upgrades and purges the Debian package in a copy of this system, and runs the image's files alone. Needs root.
+	@tools/packages dpkg-dev binutils systemd
+	deploy/tests/package "$${CARGO_TARGET_DIR:-target}/debug/cairn"
+
 .PHONY: fuzz
 fuzz: ## Fuzzes the S3 protocol, each target for SECONDS (60), or one of them: make fuzz SECONDS=600 TARGET=xml
 	fuzz/run $(or $(SECONDS),60) $(TARGET)
