@@ -8,6 +8,7 @@ CARGO ?= cargo
 BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl
 VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
+DEPLOY_TOOLS := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/deploy
 DATA ?= demo-data
 ROUNDS ?= 100
 
@@ -68,6 +69,11 @@ package: setup-build ## Builds the Debian package of a release build into target
 package-test: build ## Installs, runs, upgrades and purges the Debian package in a copy of this system, and runs the image's files alone. Needs root.
 	@tools/packages dpkg-dev binutils systemd
 	deploy/tests/package "$${CARGO_TARGET_DIR:-target}/debug/cairn"
+
+.PHONY: deploy-test
+deploy-test: setup-test build ## Tests the Helm chart and runs its pod (KUBE=1: on a real API server, built once; ONLY=name).
+	@tools/deploy-tools $(DEPLOY_TOOLS) $(if $(KUBE),kube)
+	DEPLOY_TOOLS=$(DEPLOY_TOOLS) KUBE=$(KUBE) WRITE=$(WRITE) deploy/helm/tests/run $(ONLY)
 
 .PHONY: fuzz
 fuzz: ## Fuzzes the S3 protocol, each target for SECONDS (60), or one of them: make fuzz SECONDS=600 TARGET=xml

@@ -4,9 +4,11 @@
 mod binary;
 mod clients;
 mod server;
+mod tmpfs;
 
 pub mod load;
 
 pub use binary::cairn;
-pub use clients::{client, client_of, python, shell};
+pub use clients::{client, client_of, python, python_beside, shell};
 pub use server::{ACCESS_KEY, SECRET_KEY, Server, ServerOptions};
+pub use tmpfs::Tmpfs;

@@ -31,6 +31,8 @@ pub struct ServerOptions {
     pub env: Vec<(String, String)>,
     /// Plain HTTP.
     pub plain: bool,
+    /// Certificate and key files, in place of a certificate of the server's own.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// A data folder that outlives the server; none = a temporary one.
     pub data: Option<PathBuf>,
 }
@@ -77,7 +79,12 @@ impl Server {
         };
         let mut command = Command::new(cairn());
         command.arg("server").args(["--data".as_ref(), self.data.as_os_str()]);
-        command.args(["--s3-listen", &listen, "--tls", if self.options.plain { "off" } else { "auto" }]);
+        let tls = match &self.options.tls {
+            Some((cert, key)) => format!("{},{}", cert.display(), key.display()),
+            None if self.options.plain => "off".to_owned(),
+            None => "auto".to_owned(),
+        };
+        command.args(["--s3-listen", &listen, "--tls", &tls]);
         command.args(&self.options.args).envs(self.options.env.iter().map(|(k, v)| (k, v)));
         command.env("CAIRN_ROOT_ACCESS_KEY", ACCESS_KEY).env("CAIRN_ROOT_SECRET_KEY", SECRET_KEY);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);

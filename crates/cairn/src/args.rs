@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ByteCount, Settings};
+use crate::config::{ByteCount, ProfileSetting, Settings};
 
 /// An erasure-coded object store with an S3 face.
 #[derive(Parser, Debug)]
@@ -18,11 +18,11 @@ pub(crate) struct Cli {
 const TOP_EXAMPLES: &str = "\
 Examples:
   cairn server --data /srv/cairn
-  cairn bucket create gitlab-cache --data /srv/cairn
+  cairn bucket create gitlab-cache --cache --data /srv/cairn
   cairn runner-config --bucket gitlab-cache --data /srv/cairn
   cairn status --data /srv/cairn
 
-All but `server` speak to the running server by the socket in its data folder, so they run on its machine, as its user.";
+All but `server` and `recover` speak to the running server by the socket in its data folder, so they run on its machine, as its user.";
 
 /// What to do.
 #[derive(Subcommand, Debug)]
@@ -42,9 +42,18 @@ pub(crate) enum Command {
     /// Compare rows, shards and checksums of all disks; exit code 1 if something is wrong
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Write a snapshot of the metadata over the disks
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(SnapshotArgs),
+    /// Bring back the metadata of a store that lost it, from the newest snapshot on its disks
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover(Box<RecoverArgs>),
     /// Print the GitLab runner's TOML and Helm values, with a fresh key for a bucket
     #[command(after_help = RUNNER_EXAMPLES)]
     RunnerConfig(RunnerConfigArgs),
+    /// Go the whole road to a bucket as a client would, and name what is wrong and what to do; exit code 1 if anything is
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
     /// Ask the local server whether it can serve requests; exit code 0 if so
     #[command(after_help = "Example:\n  cairn healthcheck --data /srv/cairn")]
     Healthcheck(HealthcheckArgs),
@@ -54,7 +63,16 @@ const SERVER_EXAMPLES: &str = "\
 Each flag can also come from the environment, as CAIRN_ and its name (CAIRN_S3_LISTEN; lists separated by commas), or
 from a TOML file under the same name (s3-listen = [\"0.0.0.0:9000\"]). Flags go before the environment, the environment
 before the file. CAIRN_ROOT_ACCESS_KEY and CAIRN_ROOT_SECRET_KEY set the root key; without them one is made at the
-first start and shown once.
+first start and shown once. A variable CAIRN_… that is nearly the name of a setting is refused; another one that is
+not known is told of in the log, but for those that Kubernetes makes for a service.
+
+Probes ask the S3 address without a signature: GET /-/live answers 200 while the process answers at all (restart it if
+not), GET /-/ready while requests can be served (send none if not).
+
+The file can declare buckets and keys, which are made and kept so, also while the server runs (SIGHUP reads it again):
+  [[bucket]]      name, cache = true, quota = \"50GiB\", profile = \"4+2\"
+  [[key]]         name, bucket, prefix, read-only, and where it goes: file = \"/path\" or secret = \"NAME\"
+  [kubernetes]    ca-config-map = \"NAME\", root-secret = \"NAME\": published into the pod's namespace
 
 Examples:
   cairn server --data /srv/cairn
@@ -64,7 +82,9 @@ Examples:
 
 const BUCKET_EXAMPLES: &str = "\
 Examples:
-  cairn bucket create gitlab-cache
+  cairn bucket create gitlab-cache --cache --quota 500GiB
+  cairn bucket create archive --profile 8+4
+  cairn bucket set archive --profile auto --etag fast
   cairn bucket quota gitlab-cache 500GiB
   cairn bucket quota gitlab-cache none
   cairn bucket list";
@@ -86,10 +106,50 @@ Examples:
   cairn check --data /srv/cairn
   cairn check --verify --json";
 
+const SNAPSHOT_EXAMPLES: &str = "\
+The server writes one a day (--snapshot-every) and keeps the last three. `cairn recover` brings the newest back.
+
+Examples:
+  cairn snapshot create --data /srv/cairn
+  cairn snapshot drop-newer --yes";
+
+const RECOVER_EXAMPLES: &str = "\
+For a store whose metadata folder is lost. The server must not run; the key file (DIR/keys/secret.key) and any k disks
+of the profile are needed. What was written after the snapshot is listed and kept on the disks; nothing of it is
+deleted until `cairn snapshot drop-newer`. Give the same flags as the server has.
+
+Examples:
+  cairn recover --data /srv/cairn
+  cairn recover --disk /mnt/a --disk /mnt/b --disk /mnt/c --meta /srv/cairn-meta";
+
 const RUNNER_EXAMPLES: &str = "\
 Examples:
   cairn runner-config --bucket gitlab-cache --endpoint cache.example.org:9000
   cairn runner-config --bucket gitlab-cache --prefix team-a --only toml > cache.toml";
+
+const DOCTOR_EXAMPLES: &str = "\
+Each step is one line: ok, FAILED with the reason and what to do, or - if it was not tried. Two probe objects are written
+under the prefix and removed again. With --data alone the server's address, CA and bucket are taken from it, and a key is
+made for the time of the run. With --runner-config the cache of a GitLab runner is examined as the runner sees it; keys
+that its Helm chart passes on are read from CACHE_S3_ACCESS_KEY and CACHE_S3_SECRET_KEY. Any S3 server can be examined.
+
+Examples:
+  cairn doctor --data /srv/cairn
+  cairn doctor --endpoint https://cache.example.org:9000 --ca ca.crt --access-key ABCDEFGHIJKLMNOPQRST --bucket gitlab-cache
+  cairn doctor --runner-config /etc/gitlab-runner/config.toml --ca /etc/gitlab-runner/certs/ca.crt
+  cairn doctor --runner-config config.toml --runner k3s --runner-ca /etc/gitlab-runner/certs --json";
+
+/// The environment variables that some command reads.
+pub(crate) fn known_variables() -> Vec<String> {
+    let mut known = Settings::variables();
+    let mut commands = vec![<Cli as clap::CommandFactory>::command()];
+    while let Some(command) = commands.pop() {
+        let variables = command.get_arguments().filter_map(|argument| argument.get_env());
+        known.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+        commands.extend(command.get_subcommands().cloned());
+    }
+    known
+}
 
 /// Flags of `cairn server`.
 #[derive(Args, Debug)]
@@ -131,11 +191,39 @@ pub(crate) enum BucketCommand {
     Create {
         /// Its name
         name: String,
-        /// Answer well if the bucket is there already
+        /// Its objects are a cache's: ranges of one presigned URL stay on one version, writes go on without parity
+        /// while disks are away, Last-Modified is the uploaded file's
+        #[arg(long)]
+        cache: bool,
+        /// Data and parity units of its objects, `auto` = the server's
+        #[arg(long, value_name = "auto|k+m")]
+        profile: Option<ProfileSetting>,
+        /// ETag of its objects: MD5, or a cheaper one that clients do not compare
+        #[arg(long, value_name = "md5|fast")]
+        etag: Option<EtagSetting>,
+        /// Most bytes of objects and open parts, as `500GiB`
+        #[arg(long, value_name = "SIZE")]
+        quota: Option<ByteCount>,
+        /// Answer well if the bucket is there already; its settings stay as they are
         #[arg(long)]
         if_missing: bool,
     },
-    /// Remove an empty bucket
+    /// Change a bucket's settings; objects that are there stay as they were written
+    #[command(group = clap::ArgGroup::new("setting").required(true).multiple(true).args(["cache", "profile", "etag"]))]
+    Set {
+        /// Its name
+        name: String,
+        /// Whether its objects are a cache's
+        #[arg(long, value_name = "true|false")]
+        cache: Option<bool>,
+        /// Data and parity units of new objects, `auto` = the server's
+        #[arg(long, value_name = "auto|k+m")]
+        profile: Option<ProfileSetting>,
+        /// ETag of new objects: MD5, or a cheaper one that clients do not compare
+        #[arg(long, value_name = "md5|fast")]
+        etag: Option<EtagSetting>,
+    },
+    /// Remove an empty bucket, and with it the access keys that are limited to it
     Delete {
         /// Its name
         name: String,
@@ -164,6 +252,15 @@ pub(crate) enum BucketCommand {
     },
 }
 
+/// A bucket's ETag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum EtagSetting {
+    /// The MD5 of the bytes
+    Md5,
+    /// A cheaper digest in the form of a multipart ETag
+    Fast,
+}
+
 /// A quota as it is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Quota(pub(crate) Option<u64>);
@@ -189,7 +286,7 @@ pub(crate) struct KeyArgs {
 /// What to do with access keys.
 #[derive(Subcommand, Debug)]
 pub(crate) enum KeyCommand {
-    /// Make a key limited to a bucket; its secret is shown now and never again
+    /// Make a key limited to a bucket, which goes when the bucket goes; its secret is shown now and never again
     Create {
         /// The bucket
         #[arg(long)]
@@ -255,6 +352,45 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
+/// Flags of `cairn snapshot`.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotArgs {
+    /// Where
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: SnapshotCommand,
+}
+
+/// What to do with snapshots.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SnapshotCommand {
+    /// Write one now
+    Create {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// After a recovery: let the shards that are newer than its snapshot be deleted
+    DropNewer {
+        /// They are lost for good
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Flags of `cairn recover`.
+#[derive(Args, Debug)]
+pub(crate) struct RecoverArgs {
+    /// As for the server
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// TOML file with the same names as the flags
+    #[arg(long, env = "CAIRN_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
 /// Flags of `cairn runner-config`.
 #[derive(Args, Debug)]
 pub(crate) struct RunnerConfigArgs {
@@ -292,6 +428,57 @@ pub(crate) struct HealthcheckArgs {
     pub(crate) data: DataArgs,
 }
 
+/// Flags of `cairn doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Where
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The server, as https://HOST:PORT or http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// PEM file of the CA to trust, instead of the system's store
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Access key; its secret comes from CAIRN_SECRET_KEY or --secret-key-file
+    #[arg(long, value_name = "KEY")]
+    pub(crate) access_key: Option<String>,
+    /// File with the secret, of mode 0600
+    #[arg(long, value_name = "FILE", requires = "access_key")]
+    pub(crate) secret_key_file: Option<PathBuf>,
+    /// The bucket
+    #[arg(long)]
+    pub(crate) bucket: Option<String>,
+    /// How the keys of the probe objects begin
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// The region to sign for; without it the server is asked
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// Reach the bucket as BUCKET.HOST rather than HOST/BUCKET
+    #[arg(long)]
+    pub(crate) virtual_hosted: bool,
+    /// config.toml of a GitLab runner
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runner_config: Option<PathBuf>,
+    /// Which of its runners, if several have a cache
+    #[arg(long, value_name = "NAME", requires = "runner_config")]
+    pub(crate) runner: Option<String>,
+    /// The CA that is mounted into the runner's jobs: ca.crt, or its folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) runner_ca: Option<PathBuf>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl DoctorArgs {
+    /// Whether the running server is to be asked at all: a data folder in the environment is no wish.
+    pub(crate) const fn asks_the_server(&self) -> bool {
+        self.runner_config.is_none() && (self.endpoint.is_none() || self.access_key.is_none())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -313,6 +500,9 @@ mod tests {
             STATUS_EXAMPLES,
             CHECK_EXAMPLES,
             RUNNER_EXAMPLES,
+            DOCTOR_EXAMPLES,
+            SNAPSHOT_EXAMPLES,
+            RECOVER_EXAMPLES,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("  cairn ")) {
@@ -321,6 +511,15 @@ mod tests {
             examples += 1;
         }
         assert!(examples >= 20, "{examples} examples");
+    }
+
+    #[test]
+    fn every_variable_is_known() {
+        let known = known_variables();
+        for name in ["CAIRN_DATA", "CAIRN_S3_LISTEN", "CAIRN_ROOT_SECRET_KEY", "CAIRN_CONFIG"] {
+            assert!(known.iter().any(|one| one == name), "{name}");
+        }
+        assert!(!known.iter().any(|one| one == "CAIRN_CHECK"), "a flag that is no setting");
     }
 
     #[test]

@@ -7,8 +7,13 @@ mod admin;
 mod args;
 mod commands;
 mod config;
+mod cpu;
+mod doctor;
+mod http_client;
+mod kubernetes;
 mod logging;
 mod output;
+mod recover;
 mod secrets;
 mod server;
 
@@ -19,6 +24,15 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    let lacking = cpu::lacking();
+    if !lacking.is_empty() {
+        output::error_line(&format!(
+            "this CPU has no {}: an x86-64 CPU from Westmere (2010) on is needed; in a virtual machine choose a newer CPU \
+             model, or the host's",
+            lacking.join(" and no ")
+        ));
+        return ExitCode::FAILURE;
+    }
     // Before the first use of TLS by anyone: with two providers in a process rustls cannot choose.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         output::error_line("a second TLS provider is in this process");
@@ -34,7 +48,10 @@ fn main() -> ExitCode {
         Command::Key(args) => commands::key::run(args),
         Command::Status(args) => commands::status::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::Snapshot(args) => commands::snapshot::run(&args),
+        Command::Recover(args) => recover::run(*args),
         Command::RunnerConfig(args) => commands::runner_config::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Healthcheck(args) => commands::healthcheck::run(&args),
     };
     match done {

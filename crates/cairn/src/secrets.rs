@@ -1,7 +1,7 @@
 //! Keys and secrets: how they are drawn, shown, kept in files and sealed for the metadata.
 //!
-//! The metadata holds secrets sealed only (AES-256-GCM). The key that opens them lies in the data folder with mode
-//! 0600, so that a copy of the metadata alone gives no secret away.
+//! The metadata holds secrets sealed only (AES-256-GCM). The key file lies in the data folder with mode 0600; it opens
+//! the cluster's key, which lies in the metadata and opens all else. So a copy of the metadata alone gives nothing away.
 
 use std::{
     fmt,
@@ -9,10 +9,12 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use cairn_cluster::{ClusterKey, Purpose};
 
 use crate::config::check_private;
 
@@ -20,7 +22,11 @@ const KEY_BYTES: usize = 32;
 const KEY_TITLE: &str = "cairn secret key 1";
 /// First byte of what is sealed: format 1 is nonce, ciphertext, tag.
 const SEALED_FORMAT: u8 = 1;
-const SEALED_PURPOSE: &[u8] = b"cairn identity secret";
+/// First byte of a secret that the cluster's key sealed; what follows is as `cairn_cluster` seals.
+const SEALED_BY_CLUSTER: u8 = 2;
+/// What the key file sealed in the first release: secrets of access keys.
+const SECRET_PURPOSE: &[u8] = b"cairn identity secret";
+const CLUSTER_KEY_PURPOSE: &[u8] = b"cairn cluster key";
 
 const ACCESS_KEY_CHARS: usize = 20;
 const SECRET_KEY_CHARS: usize = 40;
@@ -49,7 +55,7 @@ impl fmt::Debug for Secret {
 
 /// An access key with its secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct RootKey {
+pub(crate) struct KeyPair {
     /// Who.
     pub(crate) access_key: String,
     /// Its secret.
@@ -59,15 +65,15 @@ pub(crate) struct RootKey {
 const FILE_ACCESS: &str = "CAIRN_ROOT_ACCESS_KEY=";
 const FILE_SECRET: &str = "CAIRN_ROOT_SECRET_KEY=";
 
-impl RootKey {
-    /// A key that a person chose.
+impl KeyPair {
+    /// A key that somebody chose.
     pub(crate) fn given(access_key: String, secret: String) -> Result<Self> {
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !(3..=128).contains(&access_key.len()) || !plain(&access_key) || access_key.contains(['/', ',', '=']) {
-            bail!("CAIRN_ROOT_ACCESS_KEY: 3 to 128 visible ASCII characters without `/`, `,` and `=` are needed");
+            bail!("an access key has 3 to 128 visible ASCII characters without `/`, `,` and `=`");
         }
         if !(8..=128).contains(&secret.len()) || !plain(&secret) {
-            bail!("CAIRN_ROOT_SECRET_KEY: 8 to 128 visible ASCII characters are needed");
+            bail!("a secret key has 8 to 128 visible ASCII characters");
         }
         Ok(Self { access_key, secret: Secret::new(secret) })
     }
@@ -94,7 +100,9 @@ impl RootKey {
         check_private(path)?;
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         match (value(FILE_ACCESS), value(FILE_SECRET)) {
-            (Some(access), Some(secret)) => Self::given(access, secret).map(Some),
+            (Some(access), Some(secret)) => {
+                Self::given(access, secret).map(Some).with_context(|| format!("the root key in {}", path.display()))
+            }
             _ => bail!("{} is there and holds no root key: name another file, or move it away", path.display()),
         }
     }
@@ -108,9 +116,17 @@ fn draw_text(alphabet: &[u8], chars: usize) -> Result<String> {
     Ok(bytes.into_iter().map(|byte| char::from(alphabet[usize::from(byte) % alphabet.len()])).collect())
 }
 
+/// The key file's key.
+///
+/// **Nonce rule**: random, 96 bits. It seals a cluster key or two in its life, so none comes twice.
+pub(crate) struct KeyFile {
+    key: RandomizedNonceKey,
+}
+
 /// Seals secrets for the metadata and opens them again.
 pub(crate) struct Sealer {
-    key: RandomizedNonceKey,
+    file: KeyFile,
+    cluster: Arc<ClusterKey>,
 }
 
 /// What was sealed cannot be opened.
@@ -120,7 +136,7 @@ pub(crate) enum SealError {
     #[error("a sealed secret is damaged")]
     Damaged,
     /// Sealed by a newer program.
-    #[error("a sealed secret has format {0}, this program knows {SEALED_FORMAT}: a newer cairn wrote it")]
+    #[error("a sealed secret has format {0}, this program knows {SEALED_BY_CLUSTER}: a newer cairn wrote it")]
     Format(u8),
     /// Another key sealed it, or a byte changed.
     #[error("a sealed secret does not open with this key file")]
@@ -131,6 +147,44 @@ pub(crate) enum SealError {
 }
 
 impl Sealer {
+    /// Of the key file and the cluster's key.
+    pub(crate) fn new(file: KeyFile, cluster: Arc<ClusterKey>) -> Self {
+        Self { file, cluster }
+    }
+
+    /// The cluster's key.
+    pub(crate) fn cluster_key(&self) -> &Arc<ClusterKey> {
+        &self.cluster
+    }
+
+    /// Seals a secret.
+    pub(crate) fn seal(&self, secret: &Secret) -> Result<Vec<u8>, SealError> {
+        let sealed = self.cluster.seal(Purpose::Secret, b"", secret.reveal().as_bytes());
+        let sealed = sealed.map_err(|_| SealError::Seal)?;
+        Ok([&[SEALED_BY_CLUSTER], &sealed[..]].concat())
+    }
+
+    /// Opens what [`Self::seal`] made, or the key file alone in the first release.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<Secret, SealError> {
+        let plain = match sealed.split_first() {
+            Some((&SEALED_BY_CLUSTER, rest)) => {
+                self.cluster.open(Purpose::Secret, b"", rest).map_err(|_| SealError::WrongKey)?.to_vec()
+            }
+            _ => self.file.open(SECRET_PURPOSE, sealed)?,
+        };
+        String::from_utf8(plain).map(Secret::new).map_err(|_| SealError::Damaged)
+    }
+}
+
+/// A cluster's key as the key file sealed it.
+pub(crate) struct SealedClusterKey {
+    /// The key.
+    pub(crate) key: ClusterKey,
+    /// As the metadata keeps it.
+    pub(crate) sealed: Vec<u8>,
+}
+
+impl KeyFile {
     fn new(key: &[u8; KEY_BYTES]) -> Result<Self> {
         let key =
             RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the secret key is unusable"))?;
@@ -176,19 +230,30 @@ impl Sealer {
         Self::new(&key)
     }
 
-    /// Seals a secret.
-    pub(crate) fn seal(&self, secret: &Secret) -> Result<Vec<u8>, SealError> {
-        let mut bytes = secret.reveal().as_bytes().to_vec();
-        let nonce =
-            self.key.seal_in_place_append_tag(Aad::from(SEALED_PURPOSE), &mut bytes).map_err(|_| SealError::Seal)?;
+    /// Draws a key for the cluster and seals it.
+    pub(crate) fn draw_cluster_key(&self, number: u32) -> Result<SealedClusterKey> {
+        let mut key = [0; ClusterKey::BYTES];
+        getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("{error}")).context("draw random bytes")?;
+        Ok(SealedClusterKey { key: ClusterKey::new(number, &key), sealed: self.seal(CLUSTER_KEY_PURPOSE, &key)? })
+    }
+
+    /// Opens the cluster's key.
+    pub(crate) fn open_cluster_key(&self, number: u32, sealed: &[u8]) -> Result<ClusterKey, SealError> {
+        let key = self.open(CLUSTER_KEY_PURPOSE, sealed)?;
+        let key: [u8; ClusterKey::BYTES] = key.try_into().map_err(|_| SealError::Damaged)?;
+        Ok(ClusterKey::new(number, &key))
+    }
+
+    fn seal(&self, purpose: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut bytes = plain.to_vec();
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(purpose), &mut bytes).map_err(|_| SealError::Seal)?;
         let mut sealed = vec![SEALED_FORMAT];
         sealed.extend_from_slice(nonce.as_ref());
         sealed.append(&mut bytes);
         Ok(sealed)
     }
 
-    /// Opens what [`Self::seal`] made.
-    pub(crate) fn open(&self, sealed: &[u8]) -> Result<Secret, SealError> {
+    fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (&format, rest) = sealed.split_first().ok_or(SealError::Damaged)?;
         if format != SEALED_FORMAT {
             return Err(SealError::Format(format));
@@ -199,9 +264,8 @@ impl Sealer {
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Damaged)?;
         let mut bytes = bytes.to_vec();
-        let plain =
-            self.key.open_in_place(nonce, Aad::from(SEALED_PURPOSE), &mut bytes).map_err(|_| SealError::WrongKey)?;
-        String::from_utf8(plain.to_vec()).map(Secret::new).map_err(|_| SealError::Damaged)
+        let plain = self.key.open_in_place(nonce, Aad::from(purpose), &mut bytes).map_err(|_| SealError::WrongKey)?;
+        Ok(plain.to_vec())
     }
 }
 
@@ -229,8 +293,12 @@ mod tests {
 
     use super::*;
 
+    fn file(fill: u8) -> KeyFile {
+        KeyFile::new(&[fill; KEY_BYTES]).unwrap()
+    }
+
     fn sealer(fill: u8) -> Sealer {
-        Sealer::new(&[fill; KEY_BYTES]).unwrap()
+        Sealer::new(file(fill), Arc::new(ClusterKey::new(1, &[fill; ClusterKey::BYTES])))
     }
 
     #[test]
@@ -240,19 +308,39 @@ mod tests {
         assert_eq!(sealer(1).open(&sealed).unwrap(), secret);
         assert!(matches!(sealer(2).open(&sealed), Err(SealError::WrongKey)));
         assert!(!sealed.windows(7).any(|window| window == b"correct"));
-        assert_ne!(sealed, sealer(1).seal(&secret).unwrap(), "each sealing has a nonce of its own");
+        assert_ne!(sealed, sealer(1).seal(&secret).unwrap(), "each sealing has a key of its own");
+    }
+
+    #[test]
+    fn a_secret_of_the_first_release_opens_with_the_key_file_alone() {
+        let sealed = file(1).seal(SECRET_PURPOSE, b"correct horse").unwrap();
+        assert_eq!(sealer(1).open(&sealed).unwrap().reveal(), "correct horse");
+        assert!(matches!(sealer(2).open(&sealed), Err(SealError::WrongKey)));
+    }
+
+    #[test]
+    fn the_cluster_key_opens_with_its_key_file_only() {
+        let drawn = file(1).draw_cluster_key(1).unwrap();
+        let sealed = drawn.key.seal(Purpose::Inline, b"", b"bytes").unwrap();
+        let opened = file(1).open_cluster_key(1, &drawn.sealed).unwrap();
+        assert_eq!(opened.open(Purpose::Inline, b"", &sealed).unwrap(), "bytes");
+        assert!(matches!(file(2).open_cluster_key(1, &drawn.sealed), Err(SealError::WrongKey)));
+        assert!(file(1).open(SECRET_PURPOSE, &drawn.sealed).is_err(), "sealed for another purpose");
     }
 
     #[test]
     fn every_cut_and_every_changed_byte_is_noticed() {
-        let sealed = sealer(1).seal(&Secret::new("secret".to_owned())).unwrap();
-        for length in 0..sealed.len() {
-            assert!(sealer(1).open(&sealed[..length]).is_err(), "cut to {length}");
-        }
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 1;
-            assert!(sealer(1).open(&changed).is_err(), "changed at {at}");
+        for sealed in
+            [file(1).seal(SECRET_PURPOSE, b"secret").unwrap(), sealer(1).seal(&Secret::new("x".to_owned())).unwrap()]
+        {
+            for length in 0..sealed.len() {
+                assert!(sealer(1).open(&sealed[..length]).is_err(), "cut to {length}");
+            }
+            for at in 0..sealed.len() {
+                let mut changed = sealed.clone();
+                changed[at] ^= 1;
+                assert!(sealer(1).open(&changed).is_err(), "changed at {at}");
+            }
         }
         assert!(matches!(sealer(1).open(&[9, 0]), Err(SealError::Format(9))));
     }
@@ -261,28 +349,28 @@ mod tests {
     fn the_key_file_is_private_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys/secret.key");
-        assert!(Sealer::read(&path).unwrap().is_none());
-        let sealed = Sealer::create(&path).unwrap().seal(&Secret::new("x".to_owned())).unwrap();
+        assert!(KeyFile::read(&path).unwrap().is_none());
+        let sealed = KeyFile::create(&path).unwrap().seal(SECRET_PURPOSE, b"x").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(Sealer::read(&path).unwrap().unwrap().open(&sealed).unwrap().reveal(), "x");
+        assert_eq!(KeyFile::read(&path).unwrap().unwrap().open(SECRET_PURPOSE, &sealed).unwrap(), b"x");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = Sealer::read(&path).err().unwrap().to_string();
+        let refused = KeyFile::read(&path).err().unwrap().to_string();
         assert!(refused.contains("0640") && refused.contains("chmod 600"), "{refused}");
 
         let text = fs::read_to_string(&path).unwrap();
         for bad in ["", "cairn secret key 1", &text[..text.len() - 3], &text.replace("key 1", "key 2")] {
             write_private(&path, bad).unwrap();
-            assert!(Sealer::read(&path).is_err(), "{bad}");
+            assert!(KeyFile::read(&path).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn drawn_keys_have_their_lengths_and_differ() {
-        let (one, other) = (RootKey::draw().unwrap(), RootKey::draw().unwrap());
+        let (one, other) = (KeyPair::draw().unwrap(), KeyPair::draw().unwrap());
         assert_eq!((one.access_key.len(), one.secret.reveal().len()), (ACCESS_KEY_CHARS, SECRET_KEY_CHARS));
         assert_ne!(one.access_key, other.access_key);
-        assert!(RootKey::given(one.access_key, one.secret.reveal().to_owned()).is_ok());
+        assert!(KeyPair::given(one.access_key, one.secret.reveal().to_owned()).is_ok());
         assert!(!format!("{other:?}").contains(other.secret.reveal()));
     }
 
@@ -290,16 +378,16 @@ mod tests {
     fn a_root_key_file_is_read_back_and_another_file_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("root.env");
-        assert_eq!(RootKey::read_file(&path).unwrap(), None);
-        let key = RootKey::draw().unwrap();
+        assert_eq!(KeyPair::read_file(&path).unwrap(), None);
+        let key = KeyPair::draw().unwrap();
         write_private(&path, &key.to_file_text()).unwrap();
-        assert_eq!(RootKey::read_file(&path).unwrap(), Some(key));
+        assert_eq!(KeyPair::read_file(&path).unwrap(), Some(key));
         write_private(&path, "something else").unwrap();
-        assert!(RootKey::read_file(&path).is_err());
+        assert!(KeyPair::read_file(&path).is_err());
         for (access, secret) in
             [("ab", "long enough"), ("a b c", "long enough"), ("abc", "short"), ("abc", "with a space")]
         {
-            assert!(RootKey::given(access.to_owned(), secret.to_owned()).is_err(), "{access} {secret}");
+            assert!(KeyPair::given(access.to_owned(), secret.to_owned()).is_err(), "{access} {secret}");
         }
     }
 }

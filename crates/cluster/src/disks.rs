@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cairn_proto::DiskId;
-use cairn_shard_store::{DiskState, DiskStatus, ShardStore, ShardStoreError};
+use cairn_shard_store::{DiskState, DiskStatus, FolderState, ShardStore, ShardStoreError};
 use tokio::time::Instant;
+
+use crate::read::{Latency, Timing};
 
 /// A status is asked anew when it is older than this.
 const STATUS_AGE_MAX: Duration = Duration::from_millis(250);
@@ -18,24 +20,6 @@ const STATUS_AGE_MAX: Duration = Duration::from_millis(250);
 pub struct DiskFolder {
     /// Where it is.
     pub folder: PathBuf,
-}
-
-/// What lies in a folder.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FolderState {
-    /// The folder is not there.
-    Missing,
-    /// Nothing is in it.
-    Empty,
-    /// A disk.
-    Disk {
-        /// Its id.
-        id: DiskId,
-        /// The cluster it was formatted for.
-        cluster_id: u128,
-    },
-    /// Something else, or a disk that this program cannot read.
-    Foreign(String),
 }
 
 /// Opens disks: RocksDB ones in the server, memory ones in tests.
@@ -81,6 +65,7 @@ struct Held {
     avoid_until: Option<Instant>,
     slow_until: Option<Instant>,
     failures: u64,
+    latency: Arc<Latency>,
 }
 
 /// The table of this node's disks.
@@ -101,7 +86,8 @@ impl Disks {
     pub fn insert(&self, folder: PathBuf, store: Arc<dyn ShardStore>) {
         let (id, status) = (store.id(), store.status());
         let entry = DiskEntry { id, folder, store, status };
-        let held = Held { entry, asked: Instant::now(), avoid_until: None, slow_until: None, failures: 0 };
+        let (asked, latency) = (Instant::now(), Arc::default());
+        let held = Held { entry, asked, avoid_until: None, slow_until: None, failures: 0, latency };
         self.held.write().expect("no holder of this lock panics").insert(id, held);
     }
 
@@ -116,6 +102,19 @@ impl Disks {
     pub fn get(&self, disk: DiskId) -> Option<Arc<dyn ShardStore>> {
         let held = self.held.read().expect("no holder of this lock panics");
         held.get(&disk).map(|held| Arc::clone(&held.entry.store))
+    }
+
+    /// A disk that is in service, to be read by somebody who times it.
+    pub(crate) fn timed(&self, disk: DiskId) -> Option<(Arc<dyn ShardStore>, Timing)> {
+        let held = self.held.read().expect("no holder of this lock panics");
+        let held = held.get(&disk)?;
+        Some((Arc::clone(&held.entry.store), Timing::start(Arc::clone(&held.latency))))
+    }
+
+    /// How fast some disks answer; none where that is not known.
+    pub(crate) fn latencies(&self, disks: &[Option<DiskId>]) -> Vec<Option<Duration>> {
+        let held = self.held.read().expect("no holder of this lock panics");
+        disks.iter().map(|disk| held.get(disk.as_ref()?)?.latency.p95()).collect()
     }
 
     /// Whether the disk can be read.
@@ -210,8 +209,7 @@ impl Disks {
         held.get(&disk).map(look)
     }
 
-    /// Asks a disk how it stands, with no lock held: a disk that hangs stops whoever asks it, not the table. While it
-    /// is asked, others go by its last answer.
+    /// Asks a disk how it stands, with no lock held. While it is asked, others go by its last answer.
     fn ask(&self, disk: DiskId) {
         let store = {
             let mut held = self.held.write().expect("no holder of this lock panics");

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use cairn_meta::MetaHandle;
+use futures_util::future::join_all;
 
 use crate::disks::DiskOpener;
 use crate::error::EngineError;
 use crate::ids::IdSource;
 use crate::options::EngineOptions;
+use crate::sealing::ClusterKey;
 use crate::shared::Shared;
 use crate::start;
 use crate::upkeep::{self, UpkeepHandle};
@@ -33,11 +35,12 @@ impl Engine {
     /// When the metadata group cannot be read or written, or the options are wrong.
     pub async fn start(
         options: EngineOptions,
+        key: Arc<ClusterKey>,
         meta: MetaHandle,
         opener: Arc<dyn DiskOpener>,
         ids: Arc<dyn IdSource>,
     ) -> Result<Self, EngineError> {
-        let shared = start::start(options, meta, opener, ids).await?;
+        let shared = start::start(options, key, meta, opener, ids).await?;
         let upkeep = shared.options.upkeep.then(|| upkeep::start(Arc::clone(&shared)));
         Ok(Self { inner: Arc::new(Inner { shared, upkeep }) })
     }
@@ -65,8 +68,7 @@ impl Engine {
         if let Err(error) = shared.writer.close().await {
             tracing::warn!(%error, "the writer could not be closed; the next start closes it");
         }
-        for disk in shared.disks.all() {
-            disk.store.close().await;
-        }
+        // Side by side: one that hangs does not keep the others from being closed.
+        join_all(shared.disks.all().iter().map(|disk| disk.store.close())).await;
     }
 }

@@ -5,6 +5,8 @@ use cairn_meta::{MetaError, Refusal};
 use cairn_proto::SegmentId;
 use cairn_shard_store::ShardStoreError;
 
+use crate::sealing::SealingError;
+
 /// Errors of the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -26,6 +28,9 @@ pub enum EngineError {
     /// A condition on the key did not hold.
     #[error("a precondition failed")]
     PreconditionFailed,
+    /// A range of a presigned URL, and nobody knows which version its earlier ranges were of.
+    #[error("the object was overwritten after the URL was signed")]
+    VersionUnknown,
     /// The bucket's quota would be exceeded.
     #[error("the bucket's quota of {quota_bytes} bytes would be exceeded")]
     QuotaExceeded {
@@ -49,6 +54,12 @@ pub enum EngineError {
         /// Its length.
         bytes: u64,
     },
+    /// A body is announced that is longer than an object or a part can be.
+    #[error("the body is too large: {bytes_max} bytes can be written at once")]
+    TooLarge {
+        /// The most.
+        bytes_max: u64,
+    },
     /// Cannot be served now: too few disks, no leader. Nothing happened; a retry may succeed.
     #[error("unavailable: {why}")]
     Unavailable {
@@ -71,6 +82,14 @@ pub enum EngineError {
         segment: SegmentId,
         /// What was found.
         detail: String,
+    },
+    /// The bytes in an object's row do not open.
+    #[error("object {key} cannot be read: {error}")]
+    Sealed {
+        /// Its key.
+        key: String,
+        /// Why not.
+        error: SealingError,
     },
     /// The caller broke the rules of the call.
     #[error("invalid: {0}")]

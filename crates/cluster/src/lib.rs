@@ -14,29 +14,43 @@ mod engine;
 mod engine_test;
 mod error;
 mod ids;
+mod label;
+mod lost;
 mod map;
 mod ops;
 mod options;
 mod pins;
 mod queues;
 mod read;
+mod recover;
 mod rocks_opener;
+mod sealing;
 mod shared;
+mod snapshot;
 mod start;
 #[cfg(test)]
 mod testing;
 mod upkeep;
+mod want;
 mod write;
 mod writer_life;
 
+pub use cairn_shard_store::FolderState;
 pub use check::CheckReport;
-pub use disks::{DiskEntry, DiskFolder, DiskOpener, Disks, FolderProblem, FolderState};
+pub use disks::{DiskEntry, DiskFolder, DiskOpener, Disks, FolderProblem};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use ids::{IdSource, RandomIds};
+pub use label::{SegmentLabel, SegmentOwner};
 pub use map::ClusterMap;
-pub use ops::{Committed, DiskReport, EngineStatus, GroupReport, ObjectCommit, PartCommit, PartRange};
+pub use ops::{
+    Committed, DiskReport, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport, ObjectCommit, PartCommit,
+    PartRange, Service,
+};
 pub use options::{EngineOptions, ProfileChoice};
-pub use read::{ObjectBody, ObjectReader};
+pub use read::{ObjectBody, ObjectReader, UrlId, UrlRange};
+pub use recover::{NewerObject, RecoveryDisks, RecoveryReport, SnapshotFound};
 pub use rocks_opener::RocksDiskOpener;
+pub use sealing::{ClusterKey, Purpose, SealingError};
+pub use snapshot::SnapshotWritten;
 pub use write::{ObjectWriter, StoredBytes, WriteKind, WriteTarget};

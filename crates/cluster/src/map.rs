@@ -12,6 +12,7 @@ use cairn_proto::{DiskId, Index, PgId, Slot};
 
 use crate::disks::Disks;
 use crate::error::EngineError;
+use crate::want::Want;
 
 /// Groups and disks at one index.
 #[derive(Clone, Debug, Default)]
@@ -48,14 +49,13 @@ impl ClusterMap {
         self.disks.values().filter(|row| row.replaced_by.is_none())
     }
 
-    /// Groups for a new segment: all their disks are writable, and of those the ones with the most parity, and of
-    /// those the widest.
-    #[must_use]
-    pub fn writable_groups(&self, disks: &Disks) -> Vec<&PgRow> {
+    /// Groups for a new segment: all their disks are writable, and of those that are wanted the ones with the most
+    /// parity, and of those the widest.
+    pub(crate) fn writable_groups(&self, disks: &Disks, want: Want) -> Vec<&PgRow> {
         let writable: BTreeMap<DiskId, bool> = self.disks.keys().map(|id| (*id, disks.writable(*id))).collect();
-        let usable =
-            |row: &&PgRow| !row.retired && row.slots.iter().all(|disk| writable.get(disk).copied().unwrap_or(false));
-        let groups: Vec<&PgRow> = self.pgs.values().filter(usable).collect();
+        let wanted = |row: &&PgRow| !row.retired && want.takes(row.profile);
+        let usable = |row: &&PgRow| row.slots.iter().all(|disk| writable.get(disk).copied().unwrap_or(false));
+        let groups: Vec<&PgRow> = self.pgs.values().filter(wanted).filter(usable).collect();
         let best = groups.iter().map(|row| (row.profile.parity, row.profile.data)).max();
         groups.into_iter().filter(|row| Some((row.profile.parity, row.profile.data)) == best).collect()
     }

@@ -1,5 +1,6 @@
 //! What can be set about the engine, with the defaults.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cairn_erasure::{ErasureProfile, SEGMENT_BYTES_MAX};
@@ -52,16 +53,26 @@ pub struct EngineOptions {
     pub answer_within: Duration,
     /// A request that still waits for a disk after this gives the disk up, however few others there are.
     pub give_up_after: Duration,
-    /// A unit that takes longer than this to read is decoded from others.
+    /// A unit that takes longer than this to read is decoded from others, however slow the disk is known to be.
     pub read_within: Duration,
+    /// A unit is not late before this, however fast the disk is known to be.
+    pub read_within_min: Duration,
     /// A disk that failed a request gets no new segments for so long.
     pub failure_pause: Duration,
+    /// A disk that takes longer to open (its index is rebuilt) comes into service when it is open: nothing waits for it.
+    pub open_within: Duration,
     /// A disk that is away for so long has its slots given to others.
     pub out_after: Duration,
     /// A read that is older holds its garbage by name instead of by index.
     pub pin_by_index_within: Duration,
+    /// A version that ranges of a presigned URL saw is held until none came for so long.
+    pub url_quiet_max: Duration,
+    /// Profiles of storage classes, by the class's name.
+    pub storage_classes: BTreeMap<String, ErasureProfile>,
     /// Every shard is read about once in so many days.
     pub scrub_days: u32,
+    /// How often a snapshot of the metadata is written into segments; none = only when asked.
+    pub snapshot_every: Option<Duration>,
     /// How often upkeep looks for work when nothing wakes it.
     pub upkeep_interval: Duration,
     /// Whether upkeep runs by itself; tests switch it off to call its steps one by one.
@@ -87,10 +98,15 @@ impl Default for EngineOptions {
             answer_within: Duration::from_secs(2),
             give_up_after: Duration::from_secs(30),
             read_within: Duration::from_millis(500),
+            read_within_min: Duration::from_millis(20),
             failure_pause: Duration::from_secs(5),
+            open_within: Duration::from_secs(60),
             out_after: Duration::from_secs(600),
             pin_by_index_within: Duration::from_secs(30),
+            url_quiet_max: Duration::from_secs(30),
+            storage_classes: BTreeMap::new(),
             scrub_days: 30,
+            snapshot_every: None,
             upkeep_interval: Duration::from_secs(1),
             upkeep: true,
             shutdown_within: Duration::from_secs(20),

@@ -25,6 +25,8 @@ struct Held {
     index: Index,
     since: Instant,
     version: Option<VersionId>,
+    /// Held by its name from the start.
+    by_name: bool,
 }
 
 #[derive(Default)]
@@ -51,7 +53,7 @@ impl Pins {
         let index = known().max(state.watermark);
         let number = state.next;
         state.next += 1;
-        state.pins.insert(number, Held { index, since: Instant::now(), version: None });
+        state.pins.insert(number, Held { index, since: Instant::now(), version: None, by_name: false });
         Pin { pins: Arc::clone(self), number }
     }
 
@@ -62,7 +64,8 @@ impl Pins {
 
     fn mark_at(&self, now: Instant, known: impl FnOnce() -> Index) -> ReadMark {
         let mut state = self.lock();
-        let by_name = |held: &Held| held.version.filter(|_| now.duration_since(held.since) >= self.by_index_within);
+        let is_old = |held: &Held| now.duration_since(held.since) >= self.by_index_within;
+        let by_name = |held: &Held| held.version.filter(|_| held.by_name || is_old(held));
         let lowest = state.pins.values().filter(|held| by_name(held).is_none()).map(|held| held.index).min();
         let held = state.pins.values().filter_map(by_name).collect();
         state.watermark = state.watermark.max(lowest.unwrap_or_else(known));
@@ -85,6 +88,13 @@ impl Pin {
     pub(crate) fn name(&self, version: VersionId) {
         if let Some(held) = self.pins.lock().pins.get_mut(&self.number) {
             held.version = Some(version);
+        }
+    }
+
+    /// Holds its version by name from now on, young as it is: it will be held for long, and for no other version.
+    pub(crate) fn by_name(&self) {
+        if let Some(held) = self.pins.lock().pins.get_mut(&self.number) {
+            held.by_name = true;
         }
     }
 }
@@ -128,6 +138,9 @@ mod tests {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(31));
         assert_eq!(pins.mark_at(now, || Index(9)), ReadMark { index: Index(4), held: vec![] });
         assert_eq!(pins.mark_at(later, || Index(9)), ReadMark { index: Index(6), held: vec![version(2)] });
+        unnamed.name(version(3));
+        unnamed.by_name();
+        assert_eq!(pins.mark_at(now, || Index(9)), ReadMark { index: Index(6), held: vec![version(3)] });
         drop((named, unnamed));
         assert_eq!(pins.mark_at(later, || Index(9)), ReadMark { index: Index(9), held: vec![] });
     }

@@ -13,45 +13,56 @@
 //! ```
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
-use cairn_meta::{Command, MetaHandle, Reply};
+use cairn_meta::{CLUSTER_VERSION, Command, MetaHandle, Reply};
 use cairn_proto::{AttachNumber, DiskId};
-use cairn_shard_store::{DiskState, ShardStore};
+use cairn_shard_store::{DiskState, FolderState, ShardStore};
 
 use crate::codecs::Codecs;
-use crate::disks::{DiskOpener, Disks, FolderProblem, FolderState};
+use crate::disks::{DiskOpener, Disks, FolderProblem};
 use crate::error::EngineError;
 use crate::ids::IdSource;
+use crate::lost::LostSegments;
 use crate::map::MapCell;
 use crate::options::EngineOptions;
 use crate::pins::Pins;
 use crate::queues::HintQueue;
+use crate::read::UrlVersions;
+use crate::sealing::ClusterKey;
 use crate::shared::Shared;
-use crate::upkeep;
+use crate::upkeep::{self, FoldersState};
 use crate::writer_life::WriterLife;
 
 /// Puts the parts together and takes every folder into service that can be.
 pub(crate) async fn start(
     options: EngineOptions,
+    key: Arc<ClusterKey>,
     meta: MetaHandle,
     opener: Arc<dyn DiskOpener>,
     ids: Arc<dyn IdSource>,
 ) -> Result<Arc<Shared>, EngineError> {
     check_options(&options)?;
+    meta.raise_version(vec![(options.node, CLUSTER_VERSION)]).await?;
     let map = MapCell::default();
     map.refresh(&meta).await?;
     let writer = Arc::new(WriterLife::open(meta.clone(), options.node).await?);
     let shared = Arc::new(Shared {
         disks: Disks::new(options.failure_pause),
+        folders: Arc::new(FoldersState::new()),
         pins: Arc::new(Pins::new(options.pin_by_index_within)),
+        urls: UrlVersions::new(options.url_quiet_max),
+        wants: Mutex::default(),
         codecs: Codecs::new(),
         reports: HintQueue::new(),
         abandoned: HintQueue::new(),
         planning: tokio::sync::Mutex::default(),
         repairing: AtomicU64::new(0),
         repaired: AtomicU64::new(0),
+        snapshots: tokio::sync::Mutex::default(),
+        key,
+        lost: LostSegments::default(),
         options,
         meta,
         opener,
@@ -59,18 +70,9 @@ pub(crate) async fn start(
         map,
         writer,
     });
-    // Folders that hold a disk come first: a disk that moved is then known by its new folder, and the empty folder it
-    // left does not pass for its replacement.
-    let (holding, others) = shared
-        .options
-        .folders
-        .iter()
-        .partition::<Vec<_>, _>(|disk| matches!(shared.opener.inspect(&disk.folder), FolderState::Disk { .. }));
-    for disk in holding.into_iter().chain(others) {
-        // The reason is in the status and the log; the store starts with the others.
-        let _taken: bool = take_folder(&shared, &disk.folder).await;
-    }
-    if let Err(error) = upkeep::groups::ensure(&shared).await {
+    // The reason why a folder is left out is in the status and the log; the store starts with the others.
+    let _came: bool = upkeep::take_waiting(&shared).await;
+    if let Err(error) = upkeep::groups::ensure_all(&shared).await {
         tracing::warn!(%error, "no placement groups could be made; reads are served");
     }
     Ok(shared)

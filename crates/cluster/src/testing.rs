@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use cairn_meta::{Attributes, MetaHandle, MetaOptions, Preconditions, SystemClock};
+use cairn_meta::{Attributes, BucketSettings, MetaHandle, MetaOptions, Preconditions, SystemClock};
 use cairn_proto::{BucketId, DiskId};
-use cairn_shard_store::{MemoryShardStore, ShardStore, ShardStoreError};
+use cairn_shard_store::{FolderState, MemoryShardStore, ShardStore, ShardStoreError};
 use futures_util::StreamExt;
 
-use crate::disks::{DiskFolder, DiskOpener, FolderState};
+use crate::disks::{DiskFolder, DiskOpener};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::ids::RandomIds;
 use crate::ops::{Committed, ObjectCommit};
 use crate::options::EngineOptions;
 use crate::read::ObjectReader;
+use crate::sealing::ClusterKey;
 use crate::write::{StoredBytes, WriteKind, WriteTarget};
 
 pub(crate) const CLUSTER: u128 = 77;
@@ -89,6 +90,11 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
+/// A key that all tests know.
+pub(crate) fn test_key() -> Arc<ClusterKey> {
+    Arc::new(ClusterKey::new(1, &[9; ClusterKey::BYTES]))
+}
+
 pub(crate) fn folder(number: usize) -> PathBuf {
     PathBuf::from(format!("disk-{number}"))
 }
@@ -121,7 +127,7 @@ impl World {
         let opener = Arc::new(MemoryOpener::default());
         let ids = Arc::new(RandomIds::from_seed(5));
         let engine = start(&options, &meta, &opener, &ids).await;
-        engine.create_bucket("bucket").await.unwrap();
+        engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
         let bucket = engine.bucket("bucket").await.unwrap().id;
         Self { engine, meta, opener, options, bucket, last: Mutex::default(), ids, _folder: folder }
     }
@@ -138,7 +144,7 @@ impl World {
     }
 
     pub(crate) fn target(&self, key: &str, length: Option<u64>) -> WriteTarget {
-        WriteTarget { bucket: self.bucket, key: key.to_owned(), kind: WriteKind::Object, length }
+        WriteTarget { bucket: self.bucket, key: key.to_owned(), kind: WriteKind::Object, length, class: None }
     }
 
     pub(crate) fn commit(&self, key: &str) -> ObjectCommit {
@@ -183,7 +189,7 @@ impl World {
 
 async fn start(options: &EngineOptions, meta: &MetaHandle, opener: &Arc<MemoryOpener>, ids: &Arc<RandomIds>) -> Engine {
     let (opener, ids) = (Arc::clone(opener), Arc::clone(ids));
-    Engine::start(options.clone(), meta.clone(), opener, ids).await.unwrap()
+    Engine::start(options.clone(), test_key(), meta.clone(), opener, ids).await.unwrap()
 }
 
 pub(crate) async fn collect(reader: ObjectReader, range: Range<u64>) -> Result<Bytes, EngineError> {

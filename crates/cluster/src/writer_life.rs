@@ -14,9 +14,6 @@ use tokio::sync::Notify;
 
 use crate::error::EngineError;
 
-/// The metadata group all ids of this release name.
-const GROUP: GroupId = GroupId(0);
-
 struct Life {
     writer: WriterId,
     sequence: Sequence,
@@ -90,7 +87,7 @@ impl WriterLife {
         let sequence = life.sequence;
         life.sequence = sequence.next();
         life.running.insert(sequence);
-        let id = SegmentId { group: GROUP, writer: life.writer, sequence };
+        let id = SegmentId { group: GroupId::ONLY, writer: life.writer, sequence };
         drop(life);
         RunningSegment { life: Arc::clone(self), id }
     }

@@ -20,10 +20,21 @@ pub(crate) struct Authenticated {
     pub(crate) host: String,
     /// How the body comes.
     pub(crate) payload: PayloadKind,
+    /// The URL, if the request was signed by its query.
+    pub(crate) presigned: Option<PresignedUrl>,
     /// Checks signed chunks.
     pub(crate) chunk_signer: Option<ChunkSigner>,
     /// The headers that take effect.
     pub(crate) headers: HeaderMap,
+}
+
+/// A presigned URL, which may be used many times.
+#[derive(Clone, Copy)]
+pub(crate) struct PresignedUrl {
+    /// Its signature, which names it.
+    pub(crate) signature: [u8; 32],
+    /// When it was signed, to the second.
+    pub(crate) signed_at: OffsetDateTime,
 }
 
 /// The options of the signature check.
@@ -56,11 +67,15 @@ pub(crate) async fn authenticate(
         _ => error,
     })?;
     let (host, verified) = verify_host(signed, host, forwarded_hosts(parts), &identity, read)?;
-    let headers = match authentication {
-        Authentication::Presigned(_) => effective_headers(&parts.headers, query)?,
-        _ => parts.headers.clone(),
+    let (headers, presigned) = match authentication {
+        Authentication::Presigned(url) => {
+            let url = PresignedUrl { signature: url.signature(), signed_at: url.signed_at };
+            (effective_headers(&parts.headers, query)?, Some(url))
+        }
+        _ => (parts.headers.clone(), None),
     };
-    Ok(Authenticated { identity, host, payload: verified.payload, chunk_signer: verified.chunk_signer, headers })
+    let Verified { payload, chunk_signer } = verified;
+    Ok(Authenticated { identity, host, payload, presigned, chunk_signer, headers })
 }
 
 fn verify_host(

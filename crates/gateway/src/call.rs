@@ -3,13 +3,14 @@
 use std::{future::Future, sync::Arc};
 
 use cairn_cluster::{Engine, EngineError};
-use cairn_meta::{BucketRow, Clock};
+use cairn_meta::{BucketRow, Clock, EtagKind};
 use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
 use http::HeaderMap;
 use time::OffsetDateTime;
 
 use crate::{
     admission::{Admission, Slot},
+    auth::PresignedUrl,
     authorize::{Action, authorize},
     body::{Inbound, Payload, PayloadOptions},
     error::answer_for,
@@ -57,6 +58,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) host: String,
     pub(crate) payload: PayloadKind,
+    /// The URL, if the request was signed by its query.
+    pub(crate) presigned: Option<PresignedUrl>,
     /// What admission gave it.
     pub(crate) slot: Option<Arc<Slot>>,
     pub(crate) chunk_signer: Option<ChunkSigner>,
@@ -98,10 +101,20 @@ impl Call {
         find_bucket(self.engine(), self.bucket_name()).await
     }
 
-    /// The body, to be read once. `fallback` names a checksum to compute where the request names none.
-    pub(crate) fn take_payload(&mut self, fallback: Option<cairn_s3::ChecksumAlgorithm>) -> Result<Payload, S3Error> {
+    /// The body, to be read once.
+    pub(crate) fn take_payload(&mut self) -> Result<Payload, S3Error> {
+        self.take_object(None, EtagKind::Md5)
+    }
+
+    /// The body of an object or part, to be read once. `fallback` names a checksum to compute where the request names
+    /// none.
+    pub(crate) fn take_object(
+        &mut self,
+        fallback: Option<cairn_s3::ChecksumAlgorithm>,
+        etag: EtagKind,
+    ) -> Result<Payload, S3Error> {
         let inbound = self.inbound.take().ok_or(S3ErrorCode::InternalError)?;
-        let options = PayloadOptions { kind: self.payload, chunk_signer: self.chunk_signer.take(), fallback };
+        let options = PayloadOptions { kind: self.payload, chunk_signer: self.chunk_signer.take(), fallback, etag };
         Payload::new(inbound, &self.headers, options)
     }
 

@@ -40,10 +40,14 @@ pub(crate) fn answer_for(error: EngineError) -> S3Error {
         EngineError::BucketExists => plain(S3ErrorCode::BucketAlreadyOwnedByYou),
         EngineError::BucketNotEmpty => plain(S3ErrorCode::BucketNotEmpty),
         EngineError::PreconditionFailed => plain(S3ErrorCode::PreconditionFailed),
+        EngineError::VersionUnknown => version_unknown(),
         EngineError::QuotaExceeded { quota_bytes } => quota_exceeded(quota_bytes),
         EngineError::InvalidPart { number } => plain(S3ErrorCode::InvalidPart).with("PartNumber", number.to_string()),
         EngineError::InvalidPartOrder => plain(S3ErrorCode::InvalidPartOrder),
         EngineError::PartTooSmall { number, bytes } => part_too_small(number, bytes),
+        EngineError::TooLarge { bytes_max } => {
+            plain(S3ErrorCode::EntityTooLarge).with("MaxSizeAllowed", bytes_max.to_string())
+        }
         EngineError::Unavailable { why } => unavailable(&why),
         EngineError::NoSpace { why } => no_space(&why),
         EngineError::Unknown => unknown(),
@@ -51,6 +55,7 @@ pub(crate) fn answer_for(error: EngineError) -> S3Error {
             tracing::error!(%segment, detail, "an object cannot be read: too few good units");
             S3Error::new(S3ErrorCode::InternalError, "the object's bytes are damaged beyond what parity can mend")
         }
+        error @ EngineError::Sealed { .. } => internal("the bytes in an object's row do not open", &error),
         EngineError::Invalid(why) => internal("the engine refused a call", &why),
         EngineError::Meta(error) => answer_for_meta(error),
         EngineError::Disk(error) => internal("a disk failed", &error),
@@ -79,6 +84,14 @@ fn quota_exceeded(quota_bytes: u64) -> S3Error {
         .with("QuotaBytes", quota_bytes.to_string())
 }
 
+fn version_unknown() -> S3Error {
+    S3Error::new(
+        S3ErrorCode::PreconditionFailed,
+        "the object was overwritten after this URL was signed, and the server does not know which version the URL's \
+         earlier ranges were of; sign a new URL, or begin with the range bytes=0-0",
+    )
+}
+
 fn part_too_small(number: u16, bytes: u64) -> S3Error {
     S3Error::from(S3ErrorCode::EntityTooSmall)
         .with("ProposedSize", bytes.to_string())
@@ -92,10 +105,7 @@ fn unavailable(why: &str) -> S3Error {
 
 fn no_space(why: &str) -> S3Error {
     tracing::error!(why, "no space");
-    S3Error::new(
-        S3ErrorCode::ServiceUnavailable,
-        format!("no space is left for new data ({why}); delete objects or add a disk"),
-    )
+    S3Error::new(S3ErrorCode::ServiceUnavailable, format!("no space is left: {why}"))
 }
 
 fn unknown() -> S3Error {
@@ -129,10 +139,12 @@ mod tests {
             (EngineError::BucketExists, "BucketAlreadyOwnedByYou", 409),
             (EngineError::BucketNotEmpty, "BucketNotEmpty", 409),
             (EngineError::PreconditionFailed, "PreconditionFailed", 412),
+            (EngineError::VersionUnknown, "PreconditionFailed", 412),
             (EngineError::QuotaExceeded { quota_bytes: 1 }, "AccessDenied", 403),
             (EngineError::InvalidPart { number: 1 }, "InvalidPart", 400),
             (EngineError::InvalidPartOrder, "InvalidPartOrder", 400),
             (EngineError::PartTooSmall { number: 1, bytes: 2 }, "EntityTooSmall", 400),
+            (EngineError::TooLarge { bytes_max: 1 }, "EntityTooLarge", 400),
             (EngineError::Unavailable { why: "x".into() }, "ServiceUnavailable", 503),
             (EngineError::NoSpace { why: "x".into() }, "ServiceUnavailable", 503),
             (EngineError::Corrupt { segment: SegmentId::default(), detail: "x".into() }, "InternalError", 500),
@@ -141,6 +153,17 @@ mod tests {
         ] {
             let answer = answer_for(error);
             assert_eq!((answer.code.as_str(), answer.status().as_u16()), (code, status));
+        }
+    }
+
+    /// Who deletes because there is no space is not told to delete.
+    #[test]
+    fn a_full_metadata_disk_is_named() {
+        let error = MetaError::NoSpace { free_bytes: 5, needed_bytes: 16 << 20 };
+        let answer = answer_for(error.into());
+        assert_eq!(answer.code, S3ErrorCode::ServiceUnavailable);
+        for part in ["metadata's file system has 5 bytes free", "16777216 are needed even to delete", "enlarge it"] {
+            assert!(answer.message.contains(part), "{part} in {}", answer.message);
         }
     }
 

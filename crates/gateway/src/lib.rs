@@ -3,6 +3,7 @@
 //! A request goes `server` → `router` (authenticate, admit) → `ops::*` → the engine. No code below this crate knows a
 //! header of S3; nothing here knows a disk.
 
+mod activity;
 mod admission;
 mod auth;
 mod authorize;
@@ -18,6 +19,7 @@ mod ops;
 mod options;
 mod pages;
 mod record;
+mod refusals;
 mod respond;
 mod router;
 mod secret;

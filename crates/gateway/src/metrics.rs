@@ -28,7 +28,62 @@ struct DiskLabel {
     disk: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InstanceLabel {
+    disk: String,
+    instance: String,
+}
+
 type Number = Gauge<i64>;
+
+/// The instances of the disks' storage engine.
+#[derive(Default)]
+struct Instances {
+    memtable_bytes: Family<InstanceLabel, Number>,
+    files: Family<InstanceLabel, Number>,
+    pending_compaction_bytes: Family<InstanceLabel, Number>,
+    block_cache_bytes: Family<InstanceLabel, Number>,
+    background_errors: Family<InstanceLabel, Number>,
+}
+
+impl Instances {
+    fn families(&self) -> [(&'static str, &'static str, &Family<InstanceLabel, Number>); 5] {
+        [
+            ("disk_memtable_bytes", "Bytes of memtables", &self.memtable_bytes),
+            ("disk_files", "Tables of the storage engine", &self.files),
+            ("disk_pending_compaction_bytes", "Bytes compaction has to rewrite", &self.pending_compaction_bytes),
+            ("disk_block_cache_bytes", "Block cache, shared by a disk's instances", &self.block_cache_bytes),
+            (
+                "disk_background_errors",
+                "Failed flushes and compactions since the disk was opened",
+                &self.background_errors,
+            ),
+        ]
+    }
+
+    fn update(&self, status: &EngineStatus) {
+        for (_, _, family) in self.families() {
+            family.clear();
+        }
+        for disk in &status.disks {
+            for of in &disk.instances {
+                let label = InstanceLabel { disk: disk.folder.display().to_string(), instance: of.name.clone() };
+                let set = |family: &Family<InstanceLabel, Number>, value| {
+                    family.get_or_create(&label).set(number(value));
+                };
+                set(&self.memtable_bytes, of.memtable_bytes);
+                set(&self.files, of.files);
+                set(&self.pending_compaction_bytes, of.pending_compaction_bytes);
+                set(&self.block_cache_bytes, of.block_cache_bytes);
+                set(&self.background_errors, of.background_errors);
+            }
+        }
+    }
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
 
 /// All metrics of the gateway.
 pub(crate) struct Metrics {
@@ -45,6 +100,7 @@ pub(crate) struct Metrics {
     disk_writable: Family<DiskLabel, Number>,
     disk_bytes_total: Family<DiskLabel, Number>,
     disk_bytes_free: Family<DiskLabel, Number>,
+    instances: Instances,
     missing_shards: Number,
     garbage_rows: Number,
     garbage_bytes: Gauge<u64, AtomicU64>,
@@ -71,6 +127,7 @@ impl Metrics {
             disk_writable: Family::default(),
             disk_bytes_total: Family::default(),
             disk_bytes_free: Family::default(),
+            instances: Instances::default(),
             missing_shards: Gauge::default(),
             garbage_rows: Gauge::default(),
             garbage_bytes: Gauge::default(),
@@ -91,6 +148,9 @@ impl Metrics {
         registry.register("disk_writable", "1 if the disk takes new segments", self.disk_writable.clone());
         registry.register("disk_total_bytes", "Size of the disk's file system", self.disk_bytes_total.clone());
         registry.register("disk_free_bytes", "Free bytes of the disk", self.disk_bytes_free.clone());
+        for (name, help, family) in self.instances.families() {
+            registry.register(name, help, family.clone());
+        }
         registry.register("missing_shards", "Shards that repair has to write", self.missing_shards.clone());
         registry.register("garbage_rows", "Deleted versions that wait for the reaper", self.garbage_rows.clone());
         registry.register("garbage_bytes", "Their bytes", self.garbage_bytes.clone());
@@ -106,7 +166,7 @@ impl Metrics {
 
     /// Takes over what the engine says of itself.
     pub(crate) fn update(&self, status: &EngineStatus) {
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.instances.update(status);
         self.writable.set(i64::from(status.writable));
         self.missing_shards.set(number(status.missing_shards));
         self.garbage_rows.set(number(status.garbage.rows));

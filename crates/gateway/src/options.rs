@@ -15,6 +15,8 @@ pub struct GatewayOptions {
     pub tls_poll: Duration,
     /// Domains whose sub-domains are buckets (virtual-hosted style).
     pub domains: Vec<String>,
+    /// Storage classes that are known beside S3's own.
+    pub storage_classes: Vec<String>,
     /// The longest `X-Amz-Expires` of a presigned URL.
     pub expires_max: Duration,
     /// Most connections at once; more wait in the kernel's queue.
@@ -45,6 +47,7 @@ impl Default for GatewayOptions {
             tls: TlsMode::Off,
             tls_poll: Duration::from_secs(30),
             domains: Vec::new(),
+            storage_classes: Vec::new(),
             expires_max: Duration::from_secs(7 * 86_400),
             connections_max: 1024,
             requests_max: 256,

@@ -1,6 +1,10 @@
 //! The pages under `/-/`, which need no signature: ready, live and metrics. No bucket can be called `-`.
+//!
+//! *Live* is a process that answers: one that is not is to be restarted. *Ready* is one that can serve requests: one
+//! that is not gets none for now, and a restart would not help it.
 
-use cairn_s3::{S3Error, S3ErrorCode};
+use cairn_cluster::Service;
+use cairn_s3::{ALLOWED_METHODS, S3Error, S3ErrorCode};
 use http::{Method, StatusCode};
 
 use crate::{
@@ -29,7 +33,9 @@ pub(crate) fn name(path: &str) -> &'static str {
 /// There is no such page, or not for this method.
 pub(crate) async fn answer(shared: &Shared, method: &Method, path: &str) -> Result<Answer, S3Error> {
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(S3ErrorCode::MethodNotAllowed.into());
+        return Err(S3Error::from(S3ErrorCode::MethodNotAllowed)
+            .with("Method", method.as_str())
+            .with(ALLOWED_METHODS, "GET, HEAD"));
     }
     match path {
         "/-/ready" => Ok(ready(shared).await),
@@ -39,17 +45,22 @@ pub(crate) async fn answer(shared: &Shared, method: &Method, path: &str) -> Resu
     }
 }
 
-/// Ready is who can answer a read of the metadata group, and is not about to stop.
+/// Ready is who is not about to stop, can read the metadata group, and has disks enough to read or write something.
 async fn ready(shared: &Shared) -> Answer {
+    let refused = |why| respond::text(StatusCode::SERVICE_UNAVAILABLE, why, PLAIN);
     if shared.tasks.is_stopping() {
-        return respond::text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n", PLAIN);
+        return refused("stopping\n");
     }
-    match shared.engine.meta().read().await {
-        Ok(_) => respond::text(StatusCode::OK, "ready\n", PLAIN),
-        Err(error) => {
-            tracing::debug!(%error, "not ready");
-            respond::text(StatusCode::SERVICE_UNAVAILABLE, "the metadata group does not answer\n", PLAIN)
-        }
+    if let Err(error) = shared.engine.meta().read().await {
+        tracing::debug!(%error, "not ready");
+        return refused("the metadata group does not answer\n");
+    }
+    let engine = shared.engine.clone();
+    match tokio::task::spawn_blocking(move || engine.service()).await {
+        Ok(Service { writable: true, .. }) => respond::text(StatusCode::OK, "ready\n", PLAIN),
+        Ok(Service { readable: true, .. }) => respond::text(StatusCode::OK, "ready, reading only\n", PLAIN),
+        Ok(_) => refused("too few disks are in service\n"),
+        Err(_) => refused("stopping\n"),
     }
 }
 

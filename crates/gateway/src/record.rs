@@ -14,7 +14,7 @@ use std::{
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::{admission::Slot, metrics::Metrics};
+use crate::{activity::RunningRequest, admission::Slot, metrics::Metrics};
 
 /// Longest bucket and key in a log line.
 const LOGGED_BYTES_MAX: usize = 1024;
@@ -45,12 +45,13 @@ pub(crate) struct Record {
     pub(crate) unfinished: bool,
     /// Held until the answer is sent.
     pub(crate) slot: Option<Arc<Slot>>,
+    _running: RunningRequest,
     started: Instant,
     metrics: Arc<Metrics>,
 }
 
 impl Record {
-    pub(crate) fn new(method: Method, peer: SocketAddr, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(method: Method, peer: SocketAddr, running: RunningRequest, metrics: Arc<Metrics>) -> Self {
         metrics.in_flight.inc();
         Self {
             id: new_request_id(),
@@ -66,6 +67,7 @@ impl Record {
             bytes_out: 0,
             unfinished: true,
             slot: None,
+            _running: running,
             started: Instant::now(),
             metrics,
         }

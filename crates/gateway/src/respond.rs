@@ -1,6 +1,6 @@
 //! Answers: status, headers and documents.
 
-use cairn_s3::{Checksum, S3Error, S3ErrorCode, etag};
+use cairn_s3::{ALLOWED_METHODS, Checksum, S3Error, S3ErrorCode, etag};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{body::AnswerBody, record::Record};
@@ -50,6 +50,10 @@ pub(crate) fn error(error: &S3Error, is_head: bool, resource: &str, request_id: 
     {
         set(answer.headers_mut(), "content-range", &format!("bytes */{length}"));
     }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = error.details.iter().find(|(name, _)| *name == ALLOWED_METHODS);
+        set(answer.headers_mut(), "allow", allowed.map_or("", |(_, methods)| methods));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -84,13 +88,6 @@ pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: Option<&Checksum>)
     if let Some(checksum) = checksum {
         set(headers, checksum.algorithm.header_name(), &checksum.to_string());
         set(headers, "x-amz-checksum-type", checksum.checksum_type().as_str());
-    }
-}
-
-/// Echoes that encryption was asked for.
-pub(crate) fn set_sse(headers: &mut HeaderMap, sse: bool) {
-    if sse {
-        set(headers, "x-amz-server-side-encryption", "AES256");
     }
 }
 

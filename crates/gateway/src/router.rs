@@ -12,6 +12,7 @@ use http::{Method, Request, Response, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
+    activity::RunningRequest,
     auth::{Authenticated, authenticate, own_host, sigv4_options},
     body::{AnswerBody, Inbound},
     call::{Call, Shared},
@@ -34,9 +35,14 @@ impl Router {
     }
 
     /// Answers one request. Whatever goes wrong is an answer too.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        running: RunningRequest,
+    ) -> Response<AnswerBody> {
         let (parts, body) = request.into_parts();
-        let mut record = Record::new(parts.method.clone(), peer, Arc::clone(&self.shared.metrics));
+        let mut record = Record::new(parts.method.clone(), peer, running, Arc::clone(&self.shared.metrics));
         let inbound = Inbound::new(
             body,
             &parts.headers,
@@ -88,6 +94,7 @@ impl Router {
             headers: sender.headers,
             host: sender.host,
             payload: sender.payload,
+            presigned: sender.presigned,
             chunk_signer: sender.chunk_signer,
             inbound: Some(inbound),
             slot: None,

@@ -14,7 +14,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{options::GatewayOptions, router::Router, stall_guard::StallGuard, tasks::Tasks, tls::TlsSource};
+use crate::{
+    activity::Activity, options::GatewayOptions, refusals::Refusals, router::Router, stall_guard::StallGuard,
+    tasks::Tasks, tls::TlsSource,
+};
 
 /// Read buffer of an HTTP/1.1 connection; its headers must fit too.
 const HTTP1_BUFFER_BYTES: usize = 256 << 10;
@@ -29,6 +32,9 @@ const HTTP2_HEADER_BYTES: u32 = 64 << 10;
 const HTTP2_STREAMS_MAX: u32 = 128;
 /// A pause after the kernel had no connection for us (no file descriptor left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// At the end a connection on which nobody waits is looked at so often, and goes when it was found so twice.
+const QUIET_LOOK: Duration = Duration::from_millis(100);
 
 /// What every connection needs.
 pub(crate) struct Server {
@@ -87,17 +93,23 @@ impl Server {
     {
         let builder = self.builder(is_http2);
         let router = self.router.clone();
+        let activity = Activity::default();
+        let requests = activity.clone();
         let service = service_fn(move |request| {
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(router.answer(request, peer).await) }
+            let (router, running) = (router.clone(), requests.begin());
+            async move { Ok::<_, Infallible>(router.answer(request, peer, running).await) }
         });
-        let stream = TokioIo::new(StallGuard::new(stream, self.options.idle_max));
+        let stream = StallGuard::new(stream, self.options.idle_max, activity.clone());
+        let stream = TokioIo::new(Refusals::new(stream, activity.clone()));
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.tasks.stopping() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = quiet(&activity) => return tracing::debug!(%peer, "a half-sent request is given up"),
+                }
             }
         };
         if let Err(error) = ended {
@@ -125,5 +137,19 @@ impl Server {
             .max_concurrent_streams(HTTP2_STREAMS_MAX);
         // The handshake has decided; guessing by the first bytes would have no time limit.
         if is_http2 { builder.http2_only() } else { builder.http1_only() }
+    }
+}
+
+/// Resolves when no request runs and nothing is on its way out. hyper closes idle connections by itself; one whose
+/// request's head never came to its end it would wait for.
+async fn quiet(activity: &Activity) {
+    let mut was_quiet = false;
+    loop {
+        tokio::time::sleep(QUIET_LOOK).await;
+        let is_quiet = activity.is_quiet();
+        if was_quiet && is_quiet {
+            return;
+        }
+        was_quiet = is_quiet;
     }
 }

@@ -13,19 +13,23 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use crate::activity::Activity;
+
 /// Gives an error when a write makes no progress for `limit`.
 pub(crate) struct StallGuard<T> {
     io: T,
     limit: Duration,
+    activity: Activity,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> StallGuard<T> {
-    pub(crate) fn new(io: T, limit: Duration) -> Self {
-        Self { io, limit, stalled: None }
+    pub(crate) fn new(io: T, limit: Duration, activity: Activity) -> Self {
+        Self { io, limit, activity, stalled: None }
     }
 
     fn watch<R>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        self.activity.set_sending(progress.is_pending());
         if progress.is_ready() {
             self.stalled = None;
             return progress;
@@ -88,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_ends_the_write() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut guarded = StallGuard::new(ours, Duration::from_millis(20));
+        let mut guarded = StallGuard::new(ours, Duration::from_millis(20), Activity::default());
         guarded.write_all(&[1; 4]).await.unwrap();
         assert_eq!(guarded.write_all(&[1; 4]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         // Once it takes bytes again, the next write has its full time.

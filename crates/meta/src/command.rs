@@ -9,7 +9,9 @@ use cairn_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::cluster_rows::{ClusterKeyRow, FIRST_VERSION};
 use crate::row::{Attributes, ChecksumRow, Extent, IdentityRow, ProfileRow};
+use crate::settings::{BucketSettings, SettingsChange};
 
 /// A command with what makes its retry harmless.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -64,6 +66,13 @@ pub enum NewBody {
     Inline(Bytes),
     /// New segments, each used whole, in order.
     Segments(Vec<NewSegment>),
+    /// In the command, sealed.
+    Sealed {
+        /// As they are kept.
+        sealed: Bytes,
+        /// How many they are when opened.
+        bytes: u64,
+    },
 }
 
 /// A row whose bytes a copy refers to: it must still stand as it was read.
@@ -93,7 +102,7 @@ pub struct ChosenPart {
     pub checksum: Option<String>,
 }
 
-/// What can be done.
+/// What can be done. The log numbers the kinds in this order, so new ones are appended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
     /// Changes nothing: a leader's first entry.
@@ -217,7 +226,7 @@ pub enum Command {
     },
 
     // Buckets.
-    /// Makes a bucket.
+    /// Makes a bucket of default settings.
     CreateBucket {
         /// Its name.
         name: String,
@@ -375,6 +384,79 @@ pub enum Command {
         /// The access key.
         access_key: String,
     },
+
+    // Settings of buckets.
+    /// Makes a bucket with settings.
+    CreateBucketWith {
+        /// Its name.
+        name: String,
+        /// Its settings.
+        settings: BucketSettings,
+        /// The most bytes, none = no limit.
+        quota_bytes: Option<u64>,
+    },
+    /// Changes a bucket's settings; objects that are there stay as they were written.
+    SetBucketSettings {
+        /// Its name.
+        name: String,
+        /// What changes.
+        change: SettingsChange,
+    },
+
+    // Declared identities.
+    /// Makes or replaces the access key that a declared name stands for from now on. The one it stood for before stays.
+    DeclareIdentity {
+        /// The name.
+        name: String,
+        /// The row.
+        identity: IdentityRow,
+    },
+    // The cluster.
+    /// Raises the cluster version, if every node of the map knows it. It never falls.
+    RaiseVersion {
+        /// To what.
+        version: u32,
+        /// What each node's program knows.
+        known: Vec<(NodeId, u32)>,
+    },
+    /// Keeps a cluster key, sealed; refused where there is one of that number.
+    PutClusterKey {
+        /// The row.
+        row: ClusterKeyRow,
+    },
+    /// Keeps a piece of a snapshot of the metadata, the last one with what makes the snapshot whole.
+    PutSnapshot {
+        /// The index of the rows in it.
+        snapshot: Index,
+        /// Counted up from 0.
+        piece: u16,
+        /// Its bytes.
+        segments: Vec<NewSegment>,
+        /// Set for the last piece.
+        last: bool,
+    },
+    /// Removes a snapshot, whole or not; its bytes become garbage.
+    RemoveSnapshot {
+        /// Which.
+        snapshot: Index,
+    },
+    /// Lets go of what a life of the metadata group forgot: unnamed segments of before are dead from now on.
+    DropForgotten {},
+}
+
+impl Command {
+    /// The cluster version from which on the command may be written.
+    #[must_use]
+    pub const fn since(&self) -> u32 {
+        match self {
+            Self::PutClusterKey { .. }
+            | Self::PutSnapshot { .. }
+            | Self::RemoveSnapshot { .. }
+            | Self::DropForgotten {}
+            | Self::PutObject { body: NewBody::Sealed { .. }, .. } => 2,
+            _ => FIRST_VERSION,
+        }
+    }
 }
 
 /// Names a garbage row.

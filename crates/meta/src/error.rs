@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::command::Refusal;
+use crate::raft::space::WRITE_BYTES_MIN;
 use crate::rows::RowsError;
 
 /// An error of the metadata group.
@@ -26,11 +27,17 @@ pub enum MetaError {
         /// What.
         what: String,
     },
-    /// The metadata's file system is too full for commands that add.
-    #[error("the metadata's file system is full: {free_bytes} bytes are free")]
+    /// The metadata's file system is too full for this command.
+    #[error(
+        "the metadata's file system has {free_bytes} bytes free, and {needed_bytes} are needed {}: make room there or \
+         enlarge it",
+        purpose(*free_bytes, *needed_bytes)
+    )]
     NoSpace {
         /// What is left.
         free_bytes: u64,
+        /// What the command needs.
+        needed_bytes: u64,
     },
     /// The folder cannot be used; the text says what to do.
     #[error("metadata folder {}: {problem}", folder.display())]
@@ -74,5 +81,14 @@ impl From<RowsError> for MetaError {
             RowsError::Gone(what) => Self::Gone { what },
             RowsError::Storage(_) | RowsError::Damaged { .. } => Self::Damaged { what: error.to_string() },
         }
+    }
+}
+
+/// Commands that make room need less than those that add.
+const fn purpose(free_bytes: u64, needed_bytes: u64) -> &'static str {
+    match (needed_bytes > WRITE_BYTES_MIN, free_bytes >= WRITE_BYTES_MIN) {
+        (false, _) => "even to delete",
+        (true, true) => "to add anything (deletes still work)",
+        (true, false) => "to add anything",
     }
 }

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use cairn_proto::Index;
+use cairn_proto::{Index, NodeId};
 use tokio::time::{Instant, sleep};
 
 use crate::apply::{apply_entry, decode_entry, encode_entry};
 use crate::clock::Clock;
+use crate::cluster_rows::{CLUSTER_VERSION, FIRST_VERSION};
 use crate::command::{Command, Envelope, Origin, Outcome, Reply};
 use crate::error::MetaError;
 use crate::raft::member::{Member, MemberOptions, Rules};
@@ -19,6 +20,7 @@ use crate::raft::proposer::{Failure, WAIT_MAX};
 use crate::raft::read_index::View;
 use crate::raft::space::SpaceSource;
 use crate::raft::types::EntryData;
+use crate::recovery::newer_version;
 use crate::rows::{Change, RowsError, RowsRead};
 
 /// How long one attempt of a command with an origin waits before the next.
@@ -75,6 +77,8 @@ struct Inner {
     member: Member,
     clock: Arc<dyn Clock>,
     closed: AtomicBool,
+    /// The cluster version as this member last saw it. It only rises.
+    version: AtomicU32,
 }
 
 const RULES: Rules = Rules { apply: apply_data, encode: encode_batch };
@@ -111,7 +115,11 @@ impl MetaHandle {
         let options = member_options(options, space);
         let handle = Self::open(options, clock, Network::default()).await?;
         handle.lead(&[voter]).await?;
-        handle.read().await?;
+        let version = handle.read().await?.version()?;
+        if version > CLUSTER_VERSION {
+            handle.shutdown().await?;
+            return Err(MetaError::Invalid { what: newer_version(version) });
+        }
         Ok(handle)
     }
 
@@ -141,7 +149,9 @@ impl MetaHandle {
         network: Network,
     ) -> Result<Self, MetaError> {
         let member = Member::open(options, RULES, network).await?;
-        Ok(Self { inner: Arc::new(Inner { member, clock, closed: AtomicBool::new(false) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { member, clock, closed: AtomicBool::new(false), version: AtomicU32::new(0) }),
+        })
     }
 
     /// Stands for election, in a group of these voters if it belongs to none yet.
@@ -155,6 +165,37 @@ impl MetaHandle {
 
     fn check_open(&self) -> Result<(), MetaError> {
         if self.inner.closed.load(Ordering::SeqCst) { Err(MetaError::Shutdown) } else { Ok(()) }
+    }
+
+    /// Refuses a command of a kind that some node of the cluster may not know. The version never falls, so what this
+    /// member has applied is enough to know.
+    fn check_version(&self, command: &Command) -> Result<(), MetaError> {
+        let since = command.since();
+        let known = &self.inner.version;
+        if since <= FIRST_VERSION || since <= known.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let version = self.local().version()?;
+        known.store(version, Ordering::Relaxed);
+        if since <= version {
+            return Ok(());
+        }
+        let what = format!(
+            "this needs cluster version {since}, the cluster is at {version}: it rises when all nodes run a newer cairn"
+        );
+        Err(MetaError::Invalid { what })
+    }
+
+    /// Raises the cluster version to what this program knows, if it is lower and all nodes know it: `known` says what
+    /// each node's program knows.
+    ///
+    /// # Errors
+    /// As [`Self::propose`]; [`MetaError::Refused`] where a node does not know it.
+    pub async fn raise_version(&self, known: Vec<(NodeId, u32)>) -> Result<(), MetaError> {
+        if self.local().version()? >= CLUSTER_VERSION {
+            return Ok(());
+        }
+        self.propose(Command::RaiseVersion { version: CLUSTER_VERSION, known }).await.map(|_| ())
     }
 
     /// Commits a command of the leader's own, which has no origin: it is tried once.
@@ -176,6 +217,7 @@ impl MetaHandle {
 
     async fn run(&self, origin: Option<Origin>, command: Command) -> Result<Reply, MetaError> {
         self.check_open()?;
+        self.check_version(&command)?;
         self.member().space.admit(&command)?;
         let envelope = Envelope { origin, now_ms: self.inner.clock.now_ms(), command };
         let deadline = Instant::now() + WAIT_MAX;
@@ -244,6 +286,12 @@ impl MetaHandle {
             return Ok(());
         }
         self.member().shutdown().await
+    }
+
+    /// The clock that commands carry, milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
     }
 
     /// What this member knows of itself.

@@ -23,12 +23,19 @@
 //! | 12 | writer id, upload id | a large PUT's own upload: bucket id and key |
 //! | 13 | access key | [`crate::IdentityRow`] |
 //! | 14 | bucket id | a deleted bucket that still has open uploads: nothing |
+//! | 15 | name of a declared key | [`crate::IdentityNameRow`] |
+//! | 16 | | the cluster version |
+//! | 17 | key's number | [`crate::ClusterKeyRow`] |
+//! | 18 | snapshot, piece | [`crate::SnapshotRow`] |
+//! | 19 | life | [`crate::LifeRow`] |
+//! | 1a | bucket id, access key | an access key that is limited to the bucket: nothing |
 //!
 //! Numbers are big-endian. Strings end with `00 00` and carry `00 FF` for a zero byte, so that byte order is string
 //! order and no string's key lies within another's.
 
 use cairn_proto::{
-    BucketId, CommandNumber, DiskId, Index, NodeId, PgId, SegmentId, Sequence, Slot, UploadId, VersionId, WriterId,
+    BucketId, CommandNumber, DiskId, GroupId, Index, NodeId, PgId, SegmentId, Sequence, Slot, UploadId, VersionId,
+    WriterId,
 };
 
 use crate::command::GarbageKey;
@@ -54,6 +61,12 @@ const RESULT: u8 = 0x11;
 const INTERNAL_UPLOAD: u8 = 0x12;
 const IDENTITY: u8 = 0x13;
 const DYING_BUCKET: u8 = 0x14;
+const IDENTITY_NAME: u8 = 0x15;
+const VERSION: u8 = 0x16;
+const CLUSTER_KEY: u8 = 0x17;
+const SNAPSHOT: u8 = 0x18;
+const LIFE: u8 = 0x19;
+const BUCKET_IDENTITY: u8 = 0x1a;
 
 /// Rows from `from` on, up to before `end`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -164,8 +177,15 @@ impl<'a> KeyReader<'a> {
         Ok(VersionId { index: Index(self.number()?), ordinal: u32::from_be_bytes(self.take()?) })
     }
 
+    /// A segment's id, of our group: one of another is no row of ours.
     fn segment(&mut self) -> Result<SegmentId, RowsError> {
-        Ok(SegmentId::from_bytes(&self.take()?))
+        let segment = SegmentId::from_bytes(&self.take()?);
+        if segment.group != GroupId::ONLY {
+            let why =
+                format!("segment {segment} is of group {}, these rows are of group {}", segment.group, GroupId::ONLY);
+            return Err(RowsError::damaged(self.key, why));
+        }
+        Ok(segment)
     }
 
     fn string(&mut self) -> Result<String, RowsError> {
@@ -459,6 +479,30 @@ pub(crate) fn identities() -> KeyRange {
     KeyRange::of_prefix(vec![IDENTITY])
 }
 
+pub(crate) fn identity_name(name: &str) -> Vec<u8> {
+    Key::new(IDENTITY_NAME).string(name).0
+}
+
+pub(crate) fn identity_names() -> KeyRange {
+    KeyRange::of_prefix(vec![IDENTITY_NAME])
+}
+
+pub(crate) fn bucket_identity(bucket: BucketId, access_key: &str) -> Vec<u8> {
+    Key::new(BUCKET_IDENTITY).number(bucket.0).string(access_key).0
+}
+
+/// The access keys of a bucket.
+pub(crate) fn bucket_identities(bucket: BucketId) -> KeyRange {
+    KeyRange::of_prefix(Key::new(BUCKET_IDENTITY).number(bucket.0).0)
+}
+
+pub(crate) fn read_bucket_identity(row: &[u8]) -> Result<(BucketId, String), RowsError> {
+    let mut reader = KeyReader::new(row);
+    let found = (BucketId(reader.number()?), reader.string()?);
+    reader.end()?;
+    Ok(found)
+}
+
 pub(crate) fn dying_bucket(bucket: BucketId) -> Vec<u8> {
     Key::new(DYING_BUCKET).number(bucket.0).0
 }
@@ -474,9 +518,45 @@ pub(crate) fn read_dying_bucket(row: &[u8]) -> Result<BucketId, RowsError> {
     Ok(bucket)
 }
 
+pub(crate) fn version() -> Vec<u8> {
+    vec![VERSION]
+}
+
+pub(crate) fn cluster_key(number: u32) -> Vec<u8> {
+    let mut key = vec![CLUSTER_KEY];
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+pub(crate) fn cluster_keys() -> KeyRange {
+    KeyRange::of_prefix(vec![CLUSTER_KEY])
+}
+
+pub(crate) fn snapshot(snapshot: Index, piece: u16) -> Vec<u8> {
+    let mut key = Key::new(SNAPSHOT).number(snapshot.0).0;
+    key.extend_from_slice(&piece.to_be_bytes());
+    key
+}
+
+/// All pieces of a snapshot.
+pub(crate) fn snapshot_pieces(snapshot: Index) -> KeyRange {
+    KeyRange::of_prefix(Key::new(SNAPSHOT).number(snapshot.0).0)
+}
+
+pub(crate) fn snapshots() -> KeyRange {
+    KeyRange::of_prefix(vec![SNAPSHOT])
+}
+
+pub(crate) fn life(life: u64) -> Vec<u8> {
+    Key::new(LIFE).number(life).0
+}
+
+pub(crate) fn lives() -> KeyRange {
+    KeyRange::of_prefix(vec![LIFE])
+}
+
 #[cfg(test)]
 mod tests {
-    use cairn_proto::GroupId;
     use proptest::prelude::*;
 
     use super::*;
@@ -491,8 +571,8 @@ mod tests {
     }
 
     fn segment_id() -> impl Strategy<Value = SegmentId> {
-        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(group, writer, sequence)| SegmentId {
-            group: GroupId(group),
+        (any::<u64>(), any::<u64>()).prop_map(|(writer, sequence)| SegmentId {
+            group: GroupId::ONLY,
             writer: WriterId(writer),
             sequence: Sequence(sequence),
         })
@@ -533,10 +613,31 @@ mod tests {
         }
 
         #[test]
+        fn a_buckets_access_keys_lie_together(bucket: u32, access_key in text()) {
+            let bucket = BucketId(u64::from(bucket));
+            let row = bucket_identity(bucket, &access_key);
+            prop_assert_eq!(read_bucket_identity(&row).unwrap(), (bucket, access_key));
+            let within = |range: KeyRange| range.from <= row && row < range.end;
+            prop_assert!(within(bucket_identities(bucket)) && !within(bucket_identities(BucketId(bucket.0 + 1))));
+        }
+
+        #[test]
         fn garbage_is_in_order_of_time(left in version(), right in version(), counters in (0..3_u32, 0..3_u32)) {
             let key = |version: VersionId, counter| GarbageKey { index: version.index, ordinal: version.ordinal, counter };
             let (left, right) = (key(left, counters.0), key(right, counters.1));
             prop_assert_eq!(garbage(left, false).cmp(&garbage(right, false)), left.cmp(&right));
+        }
+    }
+
+    #[test]
+    fn a_segment_of_another_group_is_no_row_of_ours() {
+        let foreign = SegmentId { group: GroupId(7), writer: WriterId(1), sequence: Sequence(2) };
+        for error in [
+            read_segment(&segment(PgId(1), foreign)).unwrap_err(),
+            read_missing(&missing(PgId(1), foreign, Slot(0))).unwrap_err(),
+            read_spent(&spent(foreign)).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("is of group 7, these rows are of group 0"), "{error}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod apply;
 mod clock;
+mod cluster_rows;
 mod command;
 mod error;
 mod handle;
@@ -11,13 +12,19 @@ mod keys;
 mod log_store;
 mod query;
 mod raft;
+mod recovery;
 mod row;
 mod rows;
+mod settings;
 mod state_machine;
 mod view;
 
 pub use apply::{apply_entry, decode_entry, encode_entry};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use cluster_rows::{
+    CLUSTER_VERSION, ClusterKeyRow, FIRST_VERSION, IDS_OF_A_LIFE, LifeRow, SNAPSHOT_PIECES_MAX, SnapshotRow,
+    WholeSnapshot,
+};
 pub use command::{
     ChosenPart, Command, CopySource, Envelope, GarbageKey, NewBody, NewSegment, Origin, Outcome, Preconditions,
     Refusal, Reply,
@@ -27,16 +34,16 @@ pub use handle::{MetaHandle, MetaOptions, MetaStatus};
 pub use query::Query;
 pub use raft::{
     meta_view::MetaView,
-    space::{Space, SpaceSource},
+    space::{ADD_BYTES_MIN, Space, SpaceSource},
 };
+pub use recovery::{MetaExport, MetaImport, NewLife, Recovered};
 pub use row::{
-    Attributes, Body, BucketRow, ChecksumRow, DiskRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRef,
-    PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
+    Attributes, Body, BucketRow, ChecksumRow, DataKey, DiskRow, Extent, Garbage, GarbageRow, IdentityNameRow,
+    IdentityRow, ObjectRow, PartRef, PartRow, PgRow, ProfileRow, Referrer, Scope, SegmentRow, UploadRow, WriterRow,
 };
 pub use rows::{Change, MemoryRows, Overlay, RowsError, RowsRead};
-pub use view::{
-    FoundObject, GarbageTotals, ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdict, Verdicts,
-};
+pub use settings::{BucketSettings, EtagKind, ProfileWish, SettingsChange};
+pub use view::{GarbageTotals, ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdict, Verdicts};
 
 /// Most rows a command of repair or reaping touches.
 pub const BATCH_ROWS_MAX: usize = 500;
@@ -48,3 +55,5 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 /// Largest object that travels in its row.
 pub const INLINE_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes that sealing adds to them.
+pub const SEALED_MORE_MAX: usize = 128;

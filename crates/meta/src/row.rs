@@ -9,6 +9,8 @@ use cairn_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::settings::BucketSettings;
+
 /// `k+m` as a row keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ProfileRow {
@@ -37,6 +39,9 @@ pub struct BucketRow {
     pub upload_bytes: u64,
     /// Exact number of open uploads.
     pub uploads: u64,
+    /// What its owner chose; the default in rows of before there were any.
+    #[serde(deserialize_with = "cairn_proto::appended")]
+    pub settings: BucketSettings,
 }
 
 /// Some bytes of a segment.
@@ -66,6 +71,25 @@ pub enum Body {
         /// The chosen parts in order.
         parts: Vec<PartRef>,
     },
+    /// In the row, sealed by the cluster's key: who put them there opens them, the group never does.
+    Sealed(Bytes),
+}
+
+impl Body {
+    /// Whether the bytes are in the row.
+    #[must_use]
+    pub const fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline(_) | Self::Sealed(_))
+    }
+}
+
+/// The key that an object's own bytes are encrypted with, itself encrypted by a key of that number. Unused today.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DataKey {
+    /// Which key wraps it.
+    pub key_id: String,
+    /// The wrapped key.
+    pub wrapped: Bytes,
 }
 
 /// A part as the completed object names it.
@@ -118,6 +142,9 @@ pub struct ObjectRow {
     pub attributes: Attributes,
     /// Where its bytes are.
     pub body: Body,
+    /// The key its bytes are encrypted with; none in rows of before there was one.
+    #[serde(deserialize_with = "cairn_proto::appended")]
+    pub data_key: Option<DataKey>,
 }
 
 /// An open upload. Key: (bucket id, key, upload id). Once completed or aborted the row is gone.
@@ -152,6 +179,9 @@ pub struct PartRow {
     pub checksum: Option<ChecksumRow>,
     /// Its bytes; parts are never inline.
     pub extents: Vec<Extent>,
+    /// The key its bytes are encrypted with; none in rows of before there was one.
+    #[serde(deserialize_with = "cairn_proto::appended")]
+    pub data_key: Option<DataKey>,
 }
 
 /// A segment. Key: (PG, segment id). The reverse index: repair and scrub of a group list these.
@@ -190,6 +220,15 @@ pub enum Referrer {
         /// The number.
         number: u16,
         /// The version.
+        version: VersionId,
+    },
+    /// A piece of a snapshot of the metadata.
+    Snapshot {
+        /// Which.
+        snapshot: Index,
+        /// Its piece.
+        piece: u16,
+        /// The version that names its reference.
         version: VersionId,
     },
 }
@@ -284,6 +323,16 @@ pub struct IdentityRow {
     pub created_ms: u64,
     /// For people.
     pub description: String,
+}
+
+/// The access key that a declared name stands for. Key: the name. It stays when the access key is removed, so that the
+/// name's next key is known to be another.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IdentityNameRow {
+    /// The name.
+    pub name: String,
+    /// The access key.
+    pub access_key: String,
 }
 
 /// What an access key may do.

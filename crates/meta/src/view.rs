@@ -4,7 +4,7 @@
 
 use cairn_proto::{BucketId, Index, SegmentId, UploadId};
 
-use crate::row::{ObjectRow, PartRow, UploadRow};
+use crate::row::{PartRow, UploadRow};
 
 /// A list of objects, as ListObjects asks for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,15 +53,6 @@ pub enum ListEntry {
     Prefix(String),
 }
 
-/// An object with the key it was read under and the parts' extents resolved.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FoundObject {
-    /// The row.
-    pub row: ObjectRow,
-    /// The index the read was made at.
-    pub index: Index,
-}
-
 /// Lists of uploads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UploadQuery {
@@ -106,8 +97,10 @@ pub enum Verdict {
     Pending,
     /// Dead for ever.
     Dead,
-    /// This member has not seen its writer yet.
+    /// This member has not seen its writer yet, or it is another group's.
     Unknown,
+    /// No row names it, but the group began a life from a snapshot and it may be newer: nobody can say it is dead.
+    Forgotten,
 }
 
 /// Verdicts, in order of the question.

@@ -49,6 +49,11 @@ number_id!(/// A bucket's life: a bucket deleted and made again has another id.
 number_id!(/// A slot of a placement group, `0..k+m`; slots under `k` hold data.
     Slot(u8));
 
+impl GroupId {
+    /// The one group there is. Ids of another are of another cluster, or of a release that has several groups.
+    pub const ONLY: Self = Self(0);
+}
+
 /// A version of an object: the index of the apply that made it and its place among the changes of that apply.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct VersionId {

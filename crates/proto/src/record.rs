@@ -3,7 +3,7 @@
 //! A record of a known version whose body is longer than we know keeps the rest as its tail and writes it back: an
 //! older program does not lose what a newer one added.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 /// A value together with the bytes that a newer program put behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -60,9 +60,46 @@ pub fn decode_record<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<R
     Ok(Record { value, tail: tail.to_vec() })
 }
 
+/// Reads a field that a later release appended, for `#[serde(deserialize_with)]`: a record that ends before it, as an
+/// older program wrote it, has the default. Damage is an error still.
+///
+/// # Errors
+/// As the field's own.
+pub fn appended<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    match T::deserialize(deserializer) {
+        // Serde hands errors on by their trait, which knows their text alone.
+        Err(error) if error.to_string() == postcard::Error::DeserializeUnexpectedEnd.to_string() => Ok(T::default()),
+        read => read,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    struct Grown {
+        name: String,
+        #[serde(deserialize_with = "appended")]
+        colour: Option<bool>,
+    }
+
+    #[test]
+    fn a_field_that_an_older_program_did_not_know_has_its_default() {
+        let older = encode_record(1, &Record::new("name".to_owned())).unwrap();
+        let read: Record<Grown> = decode_record(1, &older).unwrap();
+        assert_eq!(read, Record::new(Grown { name: "name".to_owned(), colour: None }));
+        let newer = Record::new(Grown { name: "name".to_owned(), colour: Some(true) });
+        assert_eq!(decode_record::<Grown>(1, &encode_record(1, &newer).unwrap()).unwrap(), newer);
+        let cut_before = &older[..older.len() - 1];
+        assert!(matches!(decode_record::<Grown>(1, cut_before), Err(RecordError::Damaged(_))));
+        let damaged = [&older[..], &[9]].concat();
+        assert!(matches!(decode_record::<Grown>(1, &damaged), Err(RecordError::Damaged(_))));
+    }
 
     #[test]
     fn unknown_fields_survive() {

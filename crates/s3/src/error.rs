@@ -46,6 +46,7 @@ codes! {
     AuthorizationHeaderMalformed "AuthorizationHeaderMalformed" 400 "the Authorization header cannot be read; sign with AWS4-HMAC-SHA256";
     AuthorizationQueryParametersError "AuthorizationQueryParametersError" 400 "the signature in the query cannot be read; presign the URL again";
     BadDigest "BadDigest" 400 "the body does not have the checksum or Content-MD5 that was announced; send it again";
+    BadRequest "BadRequest" 400 "the request cannot be read: its first line, a header or its Content-Length is malformed";
     BucketAlreadyExists "BucketAlreadyExists" 409 "a bucket of this name exists; choose another name";
     BucketAlreadyOwnedByYou "BucketAlreadyOwnedByYou" 409 "you already own a bucket of this name; nothing was changed";
     BucketNotEmpty "BucketNotEmpty" 409 "the bucket still holds objects; delete them first";
@@ -63,7 +64,7 @@ codes! {
     InvalidPartOrder "InvalidPartOrder" 400 "list the parts in ascending order of their numbers, each once";
     InvalidRange "InvalidRange" 416 "the range begins behind the end of the object";
     InvalidRequest "InvalidRequest" 400 "the request is not valid";
-    InvalidStorageClass "InvalidStorageClass" 400 "this storage class is not configured here; leave it out or use STANDARD";
+    InvalidStorageClass "InvalidStorageClass" 400 "this storage class is neither S3's nor configured here; leave it out, or configure it with --storage-class";
     InvalidToken "InvalidToken" 400 "the session token is not one of this cluster's";
     InvalidUri "InvalidURI" 400 "the request's path or query cannot be decoded; percent-encode it as UTF-8";
     KeyTooLongError "KeyTooLongError" 400 "keys have at most 1024 bytes in UTF-8";
@@ -81,6 +82,7 @@ codes! {
     NotModified "NotModified" 304 "not modified";
     OperationAborted "OperationAborted" 409 "another request is changing the same resource; try again";
     PreconditionFailed "PreconditionFailed" 412 "a condition of the request does not hold; nothing was changed";
+    RequestHeaderSectionTooLarge "RequestHeaderSectionTooLarge" 400 "the request's target and headers are too large; send less metadata or a shorter URL";
     RequestTimeTooSkewed "RequestTimeTooSkewed" 403 "the clocks differ by more than 15 minutes; set the client's clock";
     RequestTimeout "RequestTimeout" 400 "no bytes came for too long; send the request again";
     ServiceUnavailable "ServiceUnavailable" 503 "the store cannot do this now; try again";

@@ -11,6 +11,21 @@ pub const USER_METADATA_PREFIX: &str = "x-amz-meta-";
 /// The longest value of a system metadata header that is stored.
 pub const SYSTEM_METADATA_BYTES_MAX: usize = 4096;
 
+/// S3's own storage classes beside `STANDARD`: known everywhere, configured or not.
+const S3_STORAGE_CLASSES: [&str; 11] = [
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "GLACIER_IR",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+    "FSX_OPENZFS",
+];
+
 /// The value of a header that may be there once.
 ///
 /// # Errors
@@ -67,11 +82,11 @@ pub struct ObjectHeaders {
 }
 
 impl ObjectHeaders {
-    /// Reads them. `storage_classes` are those that are configured beside `STANDARD`.
+    /// Reads them. `storage_classes` are those that are configured beside S3's own.
     ///
     /// # Errors
     /// `MetadataTooLarge`, `InvalidStorageClass`, `NotImplemented` for KMS, `InvalidArgument`.
-    pub fn parse(headers: &HeaderMap, storage_classes: &[&str]) -> Result<Self, S3Error> {
+    pub fn parse(headers: &HeaderMap, storage_classes: &[String]) -> Result<Self, S3Error> {
         Ok(Self {
             user: parse_user_metadata(headers)?,
             system: parse_system_metadata(headers)?,
@@ -142,10 +157,12 @@ fn stored_content_encoding(headers: &HeaderMap) -> Result<Option<String>, S3Erro
     Ok((!joined.is_empty()).then_some(joined))
 }
 
-fn parse_storage_class(headers: &HeaderMap, known: &[&str]) -> Result<Option<String>, S3Error> {
+fn parse_storage_class(headers: &HeaderMap, configured: &[String]) -> Result<Option<String>, S3Error> {
     match single_header(headers, "x-amz-storage-class")?.map(str::trim) {
         None | Some("" | "STANDARD") => Ok(None),
-        Some(class) if known.contains(&class) => Ok(Some(class.to_owned())),
+        Some(class) if S3_STORAGE_CLASSES.contains(&class) || configured.iter().any(|known| known == class) => {
+            Ok(Some(class.to_owned()))
+        }
         Some(class) => {
             Err(S3Error::from(S3ErrorCode::InvalidStorageClass).with("StorageClassRequested", class.to_owned()))
         }

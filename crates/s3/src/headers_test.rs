@@ -13,7 +13,7 @@ fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn parse(pairs: &[(&'static str, &str)]) -> Result<ObjectHeaders, S3Error> {
-    ObjectHeaders::parse(&map(pairs), &["EC_8_4"])
+    ObjectHeaders::parse(&map(pairs), &["EC_8_4".to_owned()])
 }
 
 #[test]
@@ -67,7 +67,9 @@ fn encryption_and_storage_class() {
     assert_eq!(parse(&[("x-amz-server-side-encryption", "rot13")]).unwrap_err().code, S3ErrorCode::InvalidArgument);
     assert_eq!(parse(&[("x-amz-storage-class", "STANDARD")]).unwrap().storage_class, None);
     assert_eq!(parse(&[("x-amz-storage-class", "EC_8_4")]).unwrap().storage_class.as_deref(), Some("EC_8_4"));
-    assert_eq!(parse(&[("x-amz-storage-class", "GLACIER")]).unwrap_err().code, S3ErrorCode::InvalidStorageClass);
+    let of_s3 = parse(&[("x-amz-storage-class", "STANDARD_IA")]).unwrap();
+    assert_eq!(of_s3.storage_class.as_deref(), Some("STANDARD_IA"));
+    assert_eq!(parse(&[("x-amz-storage-class", "EC_9_9")]).unwrap_err().code, S3ErrorCode::InvalidStorageClass);
 }
 
 #[test]

@@ -21,14 +21,14 @@ pub mod sigv4;
 pub mod uri;
 pub mod xml;
 
-pub use body::{BodyVerifier, VerifiedBody};
+pub use body::{BodyTag, BodyVerifier, VerifiedBody};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, ChecksumType, RequestChecksums};
 pub use chunked::{ChunkedDecoder, ChunkedOptions, Trailers};
 pub use conditional::{ReadConditions, WriteConditions};
 pub use copy_source::CopySource;
 pub use error::{S3Error, S3ErrorCode};
 pub use headers::{ObjectHeaders, ResponseOverrides};
-pub use operation::Operation;
+pub use operation::{ALLOWED_METHODS, Operation};
 pub use query::Query;
 pub use range::ByteRange;
 pub use sigv4::{Authentication, PayloadKind, RequestParts, SigV4Options, SignedRequest, Verified};

@@ -3,7 +3,13 @@
 
 use http::{HeaderMap, Method};
 
-use crate::{S3Error, S3ErrorCode, headers::single_header, params, query::Query, uri::Target};
+use crate::{
+    ChecksumAlgorithm, S3Error, S3ErrorCode,
+    headers::{USER_METADATA_PREFIX, single_header},
+    params,
+    query::Query,
+    uri::Target,
+};
 
 /// The operations that are served, by S3's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,30 +80,34 @@ const SUBRESOURCES_MISSING: &[&str] = &[
 /// Subresources that are served for some method.
 const SUBRESOURCES_SERVED: &[&str] = &["delete", "location", "uploadId", "uploads", "versioning"];
 
-/// Headers that would change what a request means and are not served.
-const HEADERS_MISSING: &[&str] = &[
-    "x-amz-copy-source-server-side-encryption-customer-algorithm",
-    "x-amz-copy-source-server-side-encryption-customer-key",
-    "x-amz-copy-source-server-side-encryption-customer-key-md5",
-    "x-amz-expected-bucket-owner",
-    "x-amz-grant-full-control",
-    "x-amz-grant-read",
-    "x-amz-grant-read-acp",
-    "x-amz-grant-write",
-    "x-amz-grant-write-acp",
-    "x-amz-if-match-last-modified-time",
-    "x-amz-if-match-size",
-    "x-amz-mfa",
-    "x-amz-object-lock-legal-hold",
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-server-side-encryption-customer-algorithm",
-    "x-amz-server-side-encryption-customer-key",
-    "x-amz-server-side-encryption-customer-key-md5",
-    "x-amz-source-expected-bucket-owner",
-    "x-amz-tagging",
-    "x-amz-website-redirect-location",
-    "x-amz-write-offset-bytes",
+/// The `x-amz-` headers that are served, or that ask for nothing. Every other one is refused by name: what this program
+/// does not know may change what a request means.
+const HEADERS_KNOWN: &[&str] = &[
+    "x-amz-bypass-governance-retention",
+    "x-amz-checksum-algorithm",
+    "x-amz-checksum-mode",
+    "x-amz-checksum-type",
+    "x-amz-content-sha256",
+    "x-amz-copy-source",
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-if-modified-since",
+    "x-amz-copy-source-if-none-match",
+    "x-amz-copy-source-if-unmodified-since",
+    "x-amz-copy-source-range",
+    "x-amz-date",
+    "x-amz-decoded-content-length",
+    "x-amz-metadata-directive",
+    "x-amz-mp-object-size",
+    "x-amz-optional-object-attributes",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-security-token",
+    "x-amz-storage-class",
+    "x-amz-trailer",
+    "x-amz-user-agent",
+    // Read and refused, or accepted, where the object's headers are read.
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-context",
 ];
 
 /// Headers that are served only with the values that change nothing.
@@ -108,6 +118,9 @@ const HEADERS_LIMITED: &[(&str, &[&str])] = &[
     ("x-amz-server-side-encryption-bucket-key-enabled", &["false"]),
     ("x-amz-tagging-directive", &["COPY"]),
 ];
+
+/// The element of a `MethodNotAllowed` that names the methods which are allowed; the answer's `Allow` says the same.
+pub const ALLOWED_METHODS: &str = "AllowedMethods";
 
 impl Operation {
     /// Finds the operation. `headers` are those that take effect, with the ones hoisted into a presigned query
@@ -133,7 +146,7 @@ impl Operation {
         match *method {
             Method::GET => Ok(Self::ListBuckets),
             Method::POST => Err(S3Error::not_implemented("the security token service on this port")),
-            _ => Err(method_not_allowed(method, "the service")),
+            _ => Err(method_not_allowed(method, "the service", "GET")),
         }
     }
 
@@ -154,7 +167,7 @@ impl Operation {
             ("HEAD", None) => Ok(Self::HeadBucket),
             ("DELETE", None) => Ok(Self::DeleteBucket),
             ("POST", None) if is_form(headers) => Err(S3Error::not_implemented("uploading by a browser form")),
-            (_, _) => Err(method_not_allowed(method, "this bucket resource")),
+            (_, named) => Err(method_not_allowed(method, "this bucket resource", methods_of_bucket(named))),
         }
     }
 
@@ -187,7 +200,7 @@ impl Operation {
             ("POST", Some("uploadId")) => Ok(Self::CompleteMultipartUpload),
             ("DELETE", None) => Ok(Self::DeleteObject),
             ("DELETE", Some("uploadId")) => Ok(Self::AbortMultipartUpload),
-            (_, _) => Err(method_not_allowed(method, "this object resource")),
+            (_, named) => Err(method_not_allowed(method, "this object resource", methods_of_object(named))),
         }
     }
 
@@ -256,8 +269,8 @@ fn subresource(query: &Query) -> Result<Option<&'static str>, S3Error> {
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), S3Error> {
-    if let Some(name) = HEADERS_MISSING.iter().find(|name| headers.contains_key(**name)) {
-        return Err(S3Error::not_implemented(format_args!("the header {name}")).with("Header", *name));
+    if let Some(name) = headers.keys().map(http::HeaderName::as_str).find(|name| !is_known_header(name)) {
+        return Err(S3Error::not_implemented(format_args!("the header {name}")).with("Header", name));
     }
     for (name, allowed) in HEADERS_LIMITED {
         if let Some(value) = single_header(headers, name)?
@@ -270,14 +283,42 @@ fn check_headers(headers: &HeaderMap) -> Result<(), S3Error> {
     Ok(())
 }
 
+fn is_known_header(name: &str) -> bool {
+    !name.starts_with("x-amz-")
+        || name.starts_with(USER_METADATA_PREFIX)
+        || HEADERS_KNOWN.contains(&name)
+        || HEADERS_LIMITED.iter().any(|(limited, _)| *limited == name)
+        || ChecksumAlgorithm::by_header_name(name).is_some()
+}
+
 fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get("content-type").map(http::HeaderValue::as_bytes).unwrap_or_default();
     content_type.to_ascii_lowercase().starts_with(b"multipart/form-data")
 }
 
-fn method_not_allowed(method: &Method, resource: &str) -> S3Error {
+/// The methods that are served for a bucket, or for a subresource of it; for a 405.
+fn methods_of_bucket(subresource: Option<&str>) -> &'static str {
+    match subresource {
+        Some("delete") => "POST",
+        Some(_) => "GET",
+        None => "GET, HEAD, PUT, DELETE",
+    }
+}
+
+/// The same for an object.
+fn methods_of_object(subresource: Option<&str>) -> &'static str {
+    match subresource {
+        Some("uploadId") => "GET, PUT, POST, DELETE",
+        Some("uploads") => "POST",
+        Some(_) => "",
+        None => "GET, HEAD, PUT, DELETE",
+    }
+}
+
+fn method_not_allowed(method: &Method, resource: &str, allowed: &'static str) -> S3Error {
     S3Error::new(S3ErrorCode::MethodNotAllowed, format!("{method} is not allowed on {resource}"))
         .with("Method", method.as_str())
+        .with(ALLOWED_METHODS, allowed)
 }
 
 #[cfg(test)]

@@ -160,6 +160,15 @@ pub async fn run(store: &dyn ShardStore) {
     interleaved(store).await;
     orders(store).await;
     attach_numbers(store).await;
+    recovery_lists(store).await;
+}
+
+async fn recovery_lists(store: &dyn ShardStore) {
+    assert_eq!(store.recovery_list().await.expect("a read"), None);
+    for list in [&b"first"[..], b"", b"second"] {
+        store.set_recovery_list(Bytes::copy_from_slice(list)).await.expect("a write");
+        assert_eq!(store.recovery_list().await.expect("a read").as_deref(), Some(list));
+    }
 }
 
 async fn delete(store: &dyn ShardStore, keys: &[ShardKey], index: u64) -> Result<u64, ShardStoreError> {

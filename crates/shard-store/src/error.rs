@@ -27,6 +27,9 @@ pub enum FenceReason {
     /// Its folder was removed, emptied or unmounted while it served.
     #[error("the folder is gone or was emptied")]
     Gone,
+    /// Its file system has not answered for so long that nobody waits for it any more.
+    #[error("its file system does not answer")]
+    Hung,
     /// It was closed.
     #[error("closed")]
     Closed,

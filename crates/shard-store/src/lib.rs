@@ -18,7 +18,7 @@ pub use memory::{MemoryFaults, MemoryShardStore};
 pub use rocks::{DiskOptions, FolderState, RocksShardStore, inspect, is_mount_point};
 pub use space::{Space, SpaceSource};
 pub use store::{
-    DeleteOrder, DiskState, DiskStatus, Finished, ShardHeader, ShardKey, ShardStore, ShardSummary, ShardWriter,
-    SpaceUse, WriteMode,
+    DeleteOrder, DiskState, DiskStatus, Finished, InstanceStatus, ShardHeader, ShardKey, ShardStore, ShardSummary,
+    ShardWriter, SpaceUse, WriteMode,
 };
 pub use unit::{SealedUnit, UnitError, UnitPlace};

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -31,6 +32,7 @@ pub struct MemoryFaults {
     full: AtomicBool,
     gone: AtomicBool,
     hang: watch::Sender<bool>,
+    read_delay_ms: AtomicU64,
 }
 
 impl MemoryFaults {
@@ -54,6 +56,11 @@ impl MemoryFaults {
         self.gone.store(on, Relaxed);
     }
 
+    /// Reads of units take so much longer.
+    pub fn slow_reads(&self, by: Duration) {
+        self.read_delay_ms.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
     /// Calls wait until this is switched off.
     pub fn hang(&self, on: bool) {
         self.hang.send_replace(on);
@@ -73,6 +80,7 @@ struct Shared {
     attach: AtomicU64,
     answered: Mutex<Index>,
     shards: Mutex<BTreeMap<ShardKey, Shard>>,
+    recovery_list: Mutex<Option<Bytes>>,
     faults: MemoryFaults,
     closed: AtomicBool,
     errors: AtomicU64,
@@ -94,12 +102,14 @@ impl MemoryShardStore {
             full: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             hang: watch::Sender::new(false),
+            read_delay_ms: AtomicU64::new(0),
         };
         let shared = Shared {
             id,
             attach: AtomicU64::new(0),
             answered: Mutex::new(Index(0)),
             shards: Mutex::default(),
+            recovery_list: Mutex::default(),
             faults,
             closed: AtomicBool::new(false),
             errors: AtomicU64::new(0),
@@ -234,6 +244,10 @@ impl ShardStore for MemoryShardStore {
 
     async fn read_units(&self, key: ShardKey, stripes: Range<u32>) -> Result<Vec<Option<Bytes>>, ShardStoreError> {
         self.shared.check_read().await?;
+        let delay_ms = self.shared.faults.read_delay_ms.load(Relaxed);
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
         let shards = self.shared.shards();
         let shard = shards.get(&key).ok_or(ShardStoreError::NotFound { key })?;
         let range = usize::try_from(stripes.start).ok().zip(usize::try_from(stripes.end).ok());
@@ -281,6 +295,17 @@ impl ShardStore for MemoryShardStore {
 
     async fn clean(&self) -> Result<u64, ShardStoreError> {
         self.shared.check_write(false).await.map(|()| 0)
+    }
+
+    async fn set_recovery_list(&self, list: Bytes) -> Result<(), ShardStoreError> {
+        self.shared.check_write(false).await?;
+        *self.shared.recovery_list.lock().unwrap_or_else(PoisonError::into_inner) = Some(list);
+        Ok(())
+    }
+
+    async fn recovery_list(&self) -> Result<Option<Bytes>, ShardStoreError> {
+        self.shared.check_read().await?;
+        Ok(self.shared.recovery_list.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     fn status(&self) -> DiskStatus {

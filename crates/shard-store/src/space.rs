@@ -2,15 +2,11 @@
 
 use std::{
     fmt, io,
-    path::Path,
+    os::fd::BorrowedFd,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
 use crate::{FenceReason, SpaceUse};
-
-/// How old a figure may be before it is asked anew.
-const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Size and free bytes of a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,15 +29,15 @@ impl Space {
     }
 }
 
-type AskSpace = dyn Fn(&Path) -> io::Result<Space> + Send + Sync;
+type AskSpace = dyn Fn(BorrowedFd<'_>) -> io::Result<Space> + Send + Sync;
 
 /// Where a disk learns how much space its file system has.
 #[derive(Clone)]
 pub struct SpaceSource(Arc<AskSpace>);
 
 impl SpaceSource {
-    /// Any source: tests inject a full disk.
-    pub fn new(source: impl Fn(&Path) -> io::Result<Space> + Send + Sync + 'static) -> Self {
+    /// Any source, asked with the disk's opened folder: tests inject a full disk, or one that hangs.
+    pub fn new(source: impl Fn(BorrowedFd<'_>) -> io::Result<Space> + Send + Sync + 'static) -> Self {
         Self(Arc::new(source))
     }
 
@@ -49,16 +45,16 @@ impl SpaceSource {
     ///
     /// # Errors
     /// What the source answers.
-    pub fn ask(&self, folder: &Path) -> io::Result<Space> {
+    pub fn ask(&self, folder: BorrowedFd<'_>) -> io::Result<Space> {
         (self.0)(folder)
     }
 }
 
 impl Default for SpaceSource {
-    /// `statvfs`.
+    /// `fstatvfs`: of the folder that is open, whatever has taken its place.
     fn default() -> Self {
         Self::new(|folder| {
-            let figures = rustix::fs::statvfs(folder)?;
+            let figures = rustix::fs::fstatvfs(folder)?;
             Ok(Space {
                 bytes_total: figures.f_blocks.saturating_mul(figures.f_frsize),
                 bytes_free: figures.f_bavail.saturating_mul(figures.f_frsize),
@@ -73,34 +69,33 @@ impl fmt::Debug for SpaceSource {
     }
 }
 
-/// The source with its last answer.
+/// The source with its last answer. Who asks for the figures never waits for the file system.
 #[derive(Debug)]
 pub(crate) struct SpaceGuard {
     source: SpaceSource,
-    last: Mutex<Option<(Instant, Space)>>,
+    last: Mutex<Space>,
 }
 
 impl SpaceGuard {
-    pub(crate) const fn new(source: SpaceSource) -> Self {
-        Self { source, last: Mutex::new(None) }
+    /// A guard that has not looked yet: nobody writes.
+    pub(crate) fn new(source: SpaceSource) -> Self {
+        Self { source, last: Mutex::default() }
     }
 
-    /// The figures, at most a second old. A source that fails counts as no space: nobody writes blindly.
-    pub(crate) fn space(&self, folder: &Path) -> Space {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match *last {
-            Some((at, space)) if at.elapsed() < AGE_MAX => space,
-            _ => {
-                let space = self.source.ask(folder).unwrap_or_default();
-                *last = Some((Instant::now(), space));
-                space
-            }
-        }
+    /// Asks the source; may block. A source that fails counts as no space: nobody writes blindly.
+    pub(crate) fn look(&self, folder: BorrowedFd<'_>) {
+        let space = self.source.ask(folder).unwrap_or_default();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = space;
+    }
+
+    /// The last figures.
+    pub(crate) fn space(&self) -> Space {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why a write must be refused, if it must.
-    pub(crate) fn refusal(&self, folder: &Path, space_use: SpaceUse) -> Option<FenceReason> {
-        let space = self.space(folder);
+    pub(crate) fn refusal(&self, space_use: SpaceUse) -> Option<FenceReason> {
+        let space = self.space();
         let refused = space.is_short_for(space_use) || space.bytes_total == 0;
         refused.then_some(FenceReason::Full { bytes_free: space.bytes_free, bytes_total: space.bytes_total })
     }
@@ -108,6 +103,8 @@ impl SpaceGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::File, os::fd::AsFd};
+
     use super::*;
 
     #[test]
@@ -122,11 +119,12 @@ mod tests {
     #[test]
     fn a_source_that_fails_lets_nobody_write() {
         let guard = SpaceGuard::new(SpaceSource::new(|_| Err(io::ErrorKind::NotFound.into())));
-        assert!(guard.refusal(Path::new("/"), SpaceUse::Repair).is_some());
+        guard.look(File::open("/").unwrap().as_fd());
+        assert!(guard.refusal(SpaceUse::Repair).is_some());
     }
 
     #[test]
-    fn statvfs_knows_the_root() {
-        assert!(SpaceSource::default().ask(Path::new("/")).unwrap().bytes_total > 0);
+    fn the_file_system_tells_its_size() {
+        assert!(SpaceSource::default().ask(File::open("/").unwrap().as_fd()).unwrap().bytes_total > 0);
     }
 }

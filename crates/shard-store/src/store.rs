@@ -113,6 +113,23 @@ pub struct DiskStatus {
     pub mergeable_files: u64,
 }
 
+/// How an instance of a disk's storage engine stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InstanceStatus {
+    /// Its name: that of its folder in the disk's.
+    pub name: String,
+    /// Bytes of its memtables.
+    pub memtable_bytes: u64,
+    /// Its tables.
+    pub files: u64,
+    /// Bytes that compaction has still to rewrite.
+    pub pending_compaction_bytes: u64,
+    /// Bytes of the block cache; the instances of a disk share one, so each tells the same.
+    pub block_cache_bytes: u64,
+    /// Errors of its flushes and compactions since it was opened.
+    pub background_errors: u64,
+}
+
 /// A disk. All calls may block their task, none blocks the executor.
 #[async_trait]
 pub trait ShardStore: Send + Sync + 'static {
@@ -154,8 +171,19 @@ pub trait ShardStore: Send + Sync + 'static {
     /// freed; bounded work per call.
     async fn clean(&self) -> Result<u64, ShardStoreError>;
 
-    /// How the disk stands. Cheap: from memory and one `statvfs`.
+    /// Keeps a small record for recovery in place of the one before, synced before it returns. Opaque to the disk.
+    async fn set_recovery_list(&self, list: Bytes) -> Result<(), ShardStoreError>;
+
+    /// The record kept last. One that is damaged is an error.
+    async fn recovery_list(&self) -> Result<Option<Bytes>, ShardStoreError>;
+
+    /// How the disk stands. From memory: it never waits for the disk, and a disk that has long been silent says so.
     fn status(&self) -> DiskStatus;
+
+    /// How the instances of its storage engine stand, as last seen; none for a disk that has no such engine, or is closed.
+    fn instances(&self) -> Vec<InstanceStatus> {
+        Vec::new()
+    }
 
     /// Ends all work and closes the files. Later calls fail.
     async fn close(&self);

@@ -1,15 +1,12 @@
 //! The whole server killed with -9 at random under load.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::Context as _;
 use cairn_tests::{Server, ServerOptions, client};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
-use crate::{load_during, seed, workers};
+use crate::{acknowledged_at_least, check_until_clean, load_during, seed, workers};
 
 const WORKERS: u64 = 4;
 /// How long garbage may take to go once nobody reads.
@@ -29,11 +26,7 @@ async fn crash_loses_no_acknowledged_object() -> anyhow::Result<()> {
         let more = Duration::from_millis(random.random_range(0..40));
         let acknowledged;
         (loads, acknowledged) = load_during(loads, &s3, async |acknowledged| {
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while acknowledged.load(Ordering::Relaxed) < wanted {
-                ensure!(Instant::now() < deadline, "round {round}: the load does not move");
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            acknowledged_at_least(&acknowledged, wanted).await.with_context(|| format!("round {round}"))?;
             tokio::time::sleep(more).await;
             server.kill()
         })
@@ -49,17 +42,6 @@ async fn crash_loses_no_acknowledged_object() -> anyhow::Result<()> {
     // Nobody reads any more: the reaper takes all garbage, and every shard on the disks has a row.
     server
         .until("no garbage", REAPED_WITHIN, |status| status["garbage"]["rows"] == 0 && status["missing_shards"] == 0)?;
-    let deadline = Instant::now() + REAPED_WITHIN;
     // Shards of requests that the last kill cut short are swept by the inventory of the new attach.
-    loop {
-        let report = server.run(&["check", "--verify"]);
-        match report {
-            Ok(_) => break,
-            Err(report) => {
-                ensure!(Instant::now() < deadline, "check still finds something: {report}");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        }
-    }
-    Ok(())
+    check_until_clean(&server, REAPED_WITHIN).await
 }

@@ -5,32 +5,20 @@ use std::{
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 use cairn_tests::{Server, ServerOptions, client};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
-use crate::{load_during, seed, workers};
+use crate::{acknowledged_at_least, check_until_clean, load_during, seed, whole, workers};
 
 const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 
 /// Waits until so many more requests were acknowledged.
 async fn more(acknowledged: &std::sync::atomic::AtomicU64, number: u64) -> anyhow::Result<()> {
-    let wanted = acknowledged.load(Ordering::Relaxed) + number;
-    let deadline = Instant::now() + Duration::from_secs(90);
-    while acknowledged.load(Ordering::Relaxed) < wanted {
-        ensure!(Instant::now() < deadline, "the load does not move");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
-}
-
-fn whole(status: &serde_json::Value) -> bool {
-    let serving = |disk: &serde_json::Value| disk["state"] == "serving" && disk["inventory_pending"] == false;
-    status["missing_shards"] == 0
-        && status["disks"].as_array().is_some_and(|disks| disks.len() == 6 && disks.iter().all(serving))
+    acknowledged_at_least(acknowledged, acknowledged.load(Ordering::Relaxed) + number).await
 }
 
 /// Two of six disks are wiped during load: no wrong byte, writes go on, the data is rebuilt by itself.
@@ -137,12 +125,7 @@ async fn flipped_bits_are_never_served() -> anyhow::Result<()> {
     server.until("the flipped units are repaired", WHOLE_WITHIN, |status| {
         whole(status) && status["repaired_shards"].as_u64() > Some(0)
     })?;
-    let deadline = Instant::now() + WHOLE_WITHIN;
-    while let Err(report) = server.run(&["check", "--verify"]) {
-        ensure!(Instant::now() < deadline, "check still finds something: {report}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    Ok(())
+    check_until_clean(&server, WHOLE_WITHIN).await
 }
 
 /// Removes all in a folder, the folder stays: as an empty disk put in the old one's place.

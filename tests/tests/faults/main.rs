@@ -1,10 +1,12 @@
-//! The real binary under faults: killed, its disks wiped, bits flipped. An acknowledged object always reads back.
+//! The real binary under faults: killed, its disks wiped or full, bits flipped. An acknowledged object always reads back.
 
 #![expect(clippy::print_stdout, reason = "a failed test shows its seed and its rounds")]
 
 mod crash;
 mod disks;
+mod full;
 mod power_cut;
+mod recover;
 
 use std::{
     future::Future,
@@ -12,10 +14,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use aws_sdk_s3::Client;
-use cairn_tests::load::{Load, run_all};
+use cairn_tests::{
+    Server,
+    load::{Load, run_all},
+};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 /// The seed of a run: printed, and taken from `CAIRN_SEED` to repeat one.
@@ -46,4 +53,34 @@ async fn load_during<F: Future<Output = anyhow::Result<()>>>(
     let loads = running.await??;
     happened?;
     Ok((loads, acknowledged.load(Ordering::Relaxed)))
+}
+
+/// A load that does not come so far in this time has got stuck.
+const MOVES_WITHIN: Duration = Duration::from_secs(90);
+
+/// Waits until so many requests in all were acknowledged.
+async fn acknowledged_at_least(acknowledged: &AtomicU64, wanted: u64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + MOVES_WITHIN;
+    while acknowledged.load(Ordering::Relaxed) < wanted {
+        ensure!(Instant::now() < deadline, "the load does not move");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// All six disks serve and have been listed, and no shard is missing.
+fn whole(status: &serde_json::Value) -> bool {
+    let serving = |disk: &serde_json::Value| disk["state"] == "serving" && disk["inventory_pending"] == false;
+    status["missing_shards"] == 0
+        && status["disks"].as_array().is_some_and(|disks| disks.len() == 6 && disks.iter().all(serving))
+}
+
+/// Runs `check --verify` until it finds nothing: what a fault left behind is put right by itself.
+async fn check_until_clean(server: &Server, limit: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
+    while let Err(report) = server.run(&["check", "--verify"]) {
+        ensure!(Instant::now() < deadline, "check still finds something: {report}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
 }

@@ -6,8 +6,8 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::{OnceLock, atomic::Ordering},
-    time::{Duration, Instant},
+    sync::OnceLock,
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -15,7 +15,7 @@ use cairn_tests::{Server, ServerOptions, client};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tempfile::TempDir;
 
-use crate::{load_during, seed, workers};
+use crate::{acknowledged_at_least, load_during, seed, workers};
 
 /// Power cuts in a row on the same data.
 const ROUNDS: u32 = 5;
@@ -65,11 +65,7 @@ async fn cuts(seed: u64, rounds: u32, without: Option<&str>) -> anyhow::Result<(
         let more = Duration::from_millis(random.random_range(0..40));
         let acknowledged;
         (loads, acknowledged) = load_during(loads, &s3, async |acknowledged| {
-            let deadline = Instant::now() + Duration::from_secs(90);
-            while acknowledged.load(Ordering::Relaxed) < wanted {
-                ensure!(Instant::now() < deadline, "round {round}: the load does not move");
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            acknowledged_at_least(&acknowledged, wanted).await.with_context(|| format!("round {round}"))?;
             tokio::time::sleep(more).await;
             server.kill()
         })

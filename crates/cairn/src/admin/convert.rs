@@ -1,11 +1,22 @@
 //! Rows and reports as messages, and errors as statuses that a person can read.
 
-use std::{collections::HashSet, fs, os::unix::fs::MetadataExt};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt, time::Duration};
 
-use cairn_cluster::{CheckReport, DiskReport, EngineError, EngineStatus, GroupReport};
-use cairn_meta::{BucketRow, GarbageTotals, IdentityRow, MetaError, Refusal, Scope};
+use cairn_cluster::{
+    CheckReport, DiskReport, EngineError, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport,
+};
+use cairn_erasure::ErasureProfile;
+use cairn_meta::{
+    BucketRow, BucketSettings, EtagKind, GarbageTotals, IdentityRow, MetaError, ProfileRow, ProfileWish, Refusal,
+    Scope, SettingsChange,
+};
 use cairn_proto::admin::{self, Bucket, DiskStatus, Garbage, GroupStatus, Key, MetaStatus, Status as ServerStatus};
 use tonic::{Code, Status};
+
+/// The server's profile.
+const AUTO: &str = "auto";
+const MD5: &str = "md5";
+const FAST: &str = "fast";
 
 pub(super) fn bucket(row: BucketRow) -> Bucket {
     Bucket {
@@ -16,11 +27,54 @@ pub(super) fn bucket(row: BucketRow) -> Bucket {
         objects: row.objects,
         upload_bytes: row.upload_bytes,
         uploads: row.uploads,
+        settings: Some(settings(row.settings)),
     }
 }
 
-/// A key as it is shown; its sealed secret stays behind.
-pub(super) fn key(row: &IdentityRow) -> Key {
+fn settings(settings: BucketSettings) -> admin::BucketSettings {
+    let profile = settings.profile.map_or_else(|| AUTO.to_owned(), |row| format!("{}+{}", row.data, row.parity));
+    let etag = match settings.etag {
+        EtagKind::Md5 => MD5,
+        EtagKind::Fast => FAST,
+    };
+    admin::BucketSettings { cache: settings.cache, profile, etag: etag.to_owned() }
+}
+
+/// The settings of a bucket that is to be made.
+pub(super) fn settings_wanted(wanted: Option<admin::BucketSettings>) -> Result<BucketSettings, Status> {
+    let wanted = wanted.unwrap_or_default();
+    let given = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    let change = settings_change(Some(wanted.cache), given(&wanted.profile), given(&wanted.etag))?;
+    Ok(change.on(BucketSettings::default()))
+}
+
+/// A change of settings as the command line words it.
+pub(super) fn settings_change(
+    cache: Option<bool>,
+    profile: Option<&str>,
+    etag: Option<&str>,
+) -> Result<SettingsChange, Status> {
+    let profile = profile.map(profile_wish).transpose()?;
+    let etag = match etag {
+        None => None,
+        Some(MD5) => Some(EtagKind::Md5),
+        Some(FAST) => Some(EtagKind::Fast),
+        Some(other) => return Err(Status::invalid_argument(format!("etag `{other}`: `{MD5}` or `{FAST}`"))),
+    };
+    Ok(SettingsChange { cache, profile, etag })
+}
+
+fn profile_wish(text: &str) -> Result<ProfileWish, Status> {
+    if text == AUTO {
+        return Ok(ProfileWish::Server);
+    }
+    let profile: ErasureProfile =
+        text.parse().map_err(|error| Status::invalid_argument(format!("profile: {error}; or `{AUTO}`")))?;
+    Ok(ProfileWish::Fixed(ProfileRow { data: profile.data_u8(), parity: profile.parity_u8() }))
+}
+
+/// A key as it is shown, with the name it is declared under; its sealed secret stays behind.
+pub(super) fn key(row: &IdentityRow, name: Option<&str>) -> Key {
     let (root, bucket, prefix, write) = match &row.scope {
         Scope::Root => (true, String::new(), String::new(), true),
         Scope::Bucket { bucket, prefix, write } => (false, bucket.clone(), prefix.clone(), *write),
@@ -34,6 +88,7 @@ pub(super) fn key(row: &IdentityRow) -> Key {
         enabled: row.enabled,
         created_ms: row.created_ms,
         description: row.description.clone(),
+        name: name.unwrap_or_default().to_owned(),
     }
 }
 
@@ -50,6 +105,8 @@ pub(super) fn status(mut status: EngineStatus, meta_folder: &str) -> ServerStatu
         missing_shards: status.missing_shards,
         repairs_running: status.repairs_running,
         repaired_shards: status.repaired_shards,
+        lost_segments: status.lost_segments,
+        lost_shards: status.lost_shards,
         garbage: Some(garbage(status.garbage)),
         meta: Some(MetaStatus {
             folder: meta_folder.to_owned(),
@@ -62,7 +119,13 @@ pub(super) fn status(mut status: EngineStatus, meta_folder: &str) -> ServerStatu
         not_protected,
         bytes_total,
         bytes_free,
+        narrow_segments: count(status.narrow.iter().map(|report| report.segments).sum()),
+        snapshot_age_seconds: status.snapshot_age.map(|age| age.as_secs()),
     }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Size and free bytes of the disks' file systems. Folders of one file system share its space.
@@ -86,26 +149,63 @@ fn on_one_file_system(disks: &[DiskReport]) -> bool {
 fn not_protected(status: &EngineStatus, meta_folder: &str) -> Vec<String> {
     let mut lines = Vec::new();
     if status.meta.voters.len() < 2 {
+        let loss = match status.snapshot_age {
+            Some(age) => format!(
+                "what is newer than the snapshot on the disks ({} ago) is lost with that folder; `cairn recover` brings \
+                 back the rest",
+                age_text(age)
+            ),
+            None => {
+                "whoever loses that folder loses everything, whatever the disks hold, until a snapshot lies on them \
+                     (`cairn snapshot create`)"
+                    .to_owned()
+            }
+        };
         lines.push(format!(
-            "the metadata, with all objects up to 16 KiB in it, is one copy in {meta_folder}: whoever loses that folder \
-             loses everything, whatever the disks hold; keep it on a mirrored file system or back it up"
+            "the metadata, with all objects up to 16 KiB in it, is one copy in {meta_folder}: {loss}; keep it on a \
+             mirrored file system or back it up"
         ));
     }
     lines.push("all disks are in one machine".to_owned());
     if on_one_file_system(&status.disks) {
         lines.push("several disks lie on one file system: they fail together, if it fails".to_owned());
     }
-    if status.groups.iter().any(|group| group.profile.parity == 0) {
-        lines.push("some groups have no parity: one lost disk loses their objects".to_owned());
+    if let Some(profile) = status.profile.filter(|profile| profile.parity == 0) {
+        lines.push(format!("profile {}+0 has no parity: one lost disk loses objects", profile.data));
     }
+    lines.extend(status.narrow.iter().map(narrow));
     lines
+}
+
+fn narrow(report: &NarrowReport) -> String {
+    let more = if report.segments >= NARROW_COUNTED_MAX { " or more" } else { "" };
+    let what = match report.profile.parity {
+        0 => "no parity: one lost disk loses them".to_owned(),
+        parity => format!("{parity} parity: {} lost disks lose them", parity + 1),
+    };
+    format!(
+        "{}{more} segments of profile {}+{} were written with fewer disks than now and have {what}; they are whole again \
+         when their objects are written or copied anew",
+        report.segments, report.profile.data, report.profile.parity
+    )
+}
+
+fn age_text(age: Duration) -> String {
+    match age.as_secs() {
+        seconds if seconds < 2 * 60 => format!("{seconds} s"),
+        seconds if seconds < 2 * 3600 => format!("{} min", seconds / 60),
+        seconds if seconds < 2 * 86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 fn disk(report: DiskReport) -> DiskStatus {
     DiskStatus {
         id: report.id.map(|id| id.to_string()).unwrap_or_default(),
         folder: report.folder.display().to_string(),
-        state: report.state,
+        state: report.state.to_owned(),
+        reason: report.reason,
+        readable: report.readable,
         writable: report.writable,
         bytes_total: report.bytes_total,
         bytes_free: report.bytes_free,
@@ -118,7 +218,6 @@ fn disk(report: DiskReport) -> DiskStatus {
 }
 
 fn group(report: &GroupReport) -> GroupStatus {
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     GroupStatus {
         profile: format!("{}+{}", report.profile.data, report.profile.parity),
         total: count(report.total),
@@ -145,6 +244,7 @@ pub(super) fn report(report: CheckReport) -> admin::CheckReport {
         damaged: findings!(damaged),
         broken: findings!(broken),
         away: findings!(away),
+        forgotten: findings!(forgotten),
         garbage: Some(Garbage { rows: report.garbage_rows, bytes: report.garbage_bytes }),
     }
 }
@@ -161,7 +261,7 @@ pub(super) fn engine_status(error: &EngineError) -> Status {
         EngineError::BucketNotEmpty => Code::FailedPrecondition,
         EngineError::Unavailable { .. } | EngineError::Shutdown => Code::Unavailable,
         EngineError::NoSpace { .. } => Code::ResourceExhausted,
-        EngineError::Invalid(_) => Code::InvalidArgument,
+        EngineError::Invalid(_) | EngineError::TooLarge { .. } => Code::InvalidArgument,
         EngineError::Unknown => Code::Unknown,
         EngineError::Meta(error) => return meta_status(error),
         _ => Code::Internal,
@@ -199,12 +299,30 @@ mod tests {
             created_ms: 5,
             description: "d".to_owned(),
         };
-        let shown = key(&row);
+        let shown = key(&row, Some("runner"));
+        assert_eq!(shown.name, "runner");
         assert_eq!(
             (shown.root, shown.bucket.as_str(), shown.prefix.as_str(), shown.write),
             (false, "cache", "a/", false)
         );
-        assert!(key(&IdentityRow { scope: Scope::Root, ..row }).root);
+        assert!(key(&IdentityRow { scope: Scope::Root, ..row }, None).root);
+    }
+
+    #[test]
+    fn settings_are_worded_and_read_back() {
+        let wide = ProfileRow { data: 8, parity: 4 };
+        for row in
+            [BucketSettings::default(), BucketSettings { cache: true, profile: Some(wide), etag: EtagKind::Fast }]
+        {
+            assert_eq!(settings_wanted(Some(settings(row))).unwrap(), row);
+        }
+        assert_eq!(settings_wanted(None).unwrap(), BucketSettings::default());
+        let back = settings_change(None, Some("auto"), None).unwrap();
+        assert_eq!(back, SettingsChange { profile: Some(ProfileWish::Server), ..SettingsChange::default() });
+        for (profile, etag) in [(Some("4"), None), (Some("17+2"), None), (None, Some("sha1"))] {
+            let wrong = settings_change(None, profile, etag).unwrap_err();
+            assert_eq!(wrong.code(), Code::InvalidArgument, "{wrong}");
+        }
     }
 
     #[test]

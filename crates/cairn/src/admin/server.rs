@@ -1,15 +1,16 @@
 //! The running server's side: answers the command line over the Unix socket.
 
-use std::{os::unix::net::UnixListener as StdListener, sync::Arc};
+use std::{collections::HashMap, os::unix::net::UnixListener as StdListener, sync::Arc};
 
 use bytes::Bytes;
 use cairn_cluster::Engine;
-use cairn_meta::{Clock, Command, IdentityRow, Scope};
+use cairn_meta::{Clock, Command, IdentityNameRow, IdentityRow, MetaError, Scope};
 use cairn_proto::admin::{
-    Bucket, CheckReport, CheckRequest, CreateBucketRequest, CreateKeyRequest, CreateKeyResponse, DeleteBucketRequest,
-    DeleteBucketResponse, GetBucketRequest, GetServerRequest, GetStatusRequest, ListBucketsRequest,
-    ListBucketsResponse, ListKeysRequest, ListKeysResponse, RemoveKeyRequest, RemoveKeyResponse, ServerInfo,
-    SetBucketQuotaRequest, SetKeyEnabledRequest, SetKeyEnabledResponse, Status as ServerStatus,
+    Bucket, CheckReport, CheckRequest, CreateBucketRequest, CreateKeyRequest, CreateKeyResponse, CreateSnapshotRequest,
+    DeleteBucketRequest, DeleteBucketResponse, DropForgottenRequest, DropForgottenResponse, GetBucketRequest,
+    GetServerRequest, GetStatusRequest, ListBucketsRequest, ListBucketsResponse, ListKeysRequest, ListKeysResponse,
+    RemoveKeyRequest, RemoveKeyResponse, ServerInfo, SetBucketQuotaRequest, SetBucketSettingsRequest,
+    SetKeyEnabledRequest, SetKeyEnabledResponse, Snapshot, Status as ServerStatus,
     admin_server::{Admin, AdminServer},
 };
 use tokio::{net::UnixListener, sync::Mutex};
@@ -18,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, transport::Server};
 
 use super::convert::{self, engine_status, meta_status};
-use crate::secrets::{RootKey, Sealer};
+use crate::secrets::{KeyPair, Sealer};
 
 /// Rows of one page.
 const PAGE: usize = 500;
+/// Names of declared keys that are read at most.
+const NAMES_MAX: usize = 10_000;
 const DESCRIPTION_CHARS_MAX: usize = 200;
 const PREFIX_BYTES_MAX: usize = 1024;
 /// Calls of one connection that run at once; the command line makes one after the other.
@@ -95,15 +98,17 @@ impl Admin for AdminService {
     }
 
     async fn create_bucket(&self, request: Request<CreateBucketRequest>) -> Result<Response<Bucket>, Status> {
-        let name = request.into_inner().name;
+        let CreateBucketRequest { name, settings, quota_bytes } = request.into_inner();
+        let settings = convert::settings_wanted(settings)?;
         cairn_s3::uri::check_bucket_name(&name).map_err(|_| {
             Status::invalid_argument(format!(
                 "`{name}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or \
                  digit at both ends"
             ))
         })?;
-        self.engine.create_bucket(&name).await.map_err(|error| engine_status(&error))?;
-        tracing::info!(bucket = name, "bucket created");
+        let made = self.engine.create_bucket(&name, settings, quota_bytes).await;
+        made.map_err(|error| engine_status(&error))?;
+        tracing::info!(bucket = name, cache = settings.cache, quota_bytes, "bucket created");
         self.bucket(&name).await
     }
 
@@ -112,8 +117,11 @@ impl Admin for AdminService {
         request: Request<DeleteBucketRequest>,
     ) -> Result<Response<DeleteBucketResponse>, Status> {
         let name = request.into_inner().name;
-        self.engine.delete_bucket(&name).await.map_err(|error| engine_status(&error))?;
-        tracing::info!(bucket = name, "bucket removed");
+        let deleted = self.engine.delete_bucket(&name).await;
+        // Its access keys went with it, perhaps even where the answer did not come.
+        (self.forget_keys)();
+        deleted.map_err(|error| engine_status(&error))?;
+        tracing::info!(bucket = name, "bucket removed, with the access keys limited to it");
         Ok(Response::new(DeleteBucketResponse {}))
     }
 
@@ -138,6 +146,17 @@ impl Admin for AdminService {
         self.bucket(&name).await
     }
 
+    async fn set_bucket_settings(
+        &self,
+        request: Request<SetBucketSettingsRequest>,
+    ) -> Result<Response<Bucket>, Status> {
+        let SetBucketSettingsRequest { name, cache, profile, etag } = request.into_inner();
+        let change = convert::settings_change(cache, profile.as_deref(), etag.as_deref())?;
+        self.engine.set_bucket_settings(&name, change).await.map_err(|error| engine_status(&error))?;
+        tracing::info!(bucket = name, ?change, "settings changed");
+        self.bucket(&name).await
+    }
+
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
         let wanted = request.into_inner();
         check_key_request(&wanted)?;
@@ -148,7 +167,7 @@ impl Admin for AdminService {
             }
             other => engine_status(&other),
         })?;
-        let drawn = RootKey::draw().map_err(|error| Status::internal(format!("{error:#}")))?;
+        let drawn = KeyPair::draw().map_err(|error| Status::internal(format!("{error:#}")))?;
         let sealed = self.sealer.seal(&drawn.secret).map_err(|error| Status::internal(error.to_string()))?;
         let identity = IdentityRow {
             access_key: drawn.access_key,
@@ -158,7 +177,7 @@ impl Admin for AdminService {
             created_ms: self.clock.now_ms(),
             description: wanted.description,
         };
-        let key = convert::key(&identity);
+        let key = convert::key(&identity, None);
         self.change_identity(Command::PutIdentity { identity, must_be_new: true }).await?;
         tracing::info!(access_key = key.access_key, bucket = key.bucket, prefix = key.prefix, "access key created");
         let secret_key = drawn.secret.reveal().to_owned();
@@ -168,12 +187,18 @@ impl Admin for AdminService {
     async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
         let after = Some(request.into_inner().after).filter(|after| !after.is_empty());
         let view = self.engine.meta().read().await.map_err(|error| meta_status(&error))?;
-        let rows = tokio::task::spawn_blocking(move || view.identities(after.as_deref(), PAGE))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| meta_status(&error))?;
+        let reading = tokio::task::spawn_blocking(move || {
+            Ok((view.identities(after.as_deref(), PAGE)?, view.identity_names(None, NAMES_MAX)?))
+        });
+        let read: Result<(Vec<IdentityRow>, Vec<IdentityNameRow>), MetaError> =
+            reading.await.map_err(|error| Status::internal(error.to_string()))?;
+        let (rows, names) = read.map_err(|error| meta_status(&error))?;
+        // Names that no configuration can give are the server's own.
+        let declared = names.iter().filter(|row| !row.name.starts_with('@'));
+        let names: HashMap<&str, &str> = declared.map(|row| (row.access_key.as_str(), row.name.as_str())).collect();
+        let shown = |row: &IdentityRow| convert::key(row, names.get(row.access_key.as_str()).copied());
         let next = next_of(&rows, |row| row.access_key.clone());
-        Ok(Response::new(ListKeysResponse { keys: rows.iter().map(convert::key).collect(), next }))
+        Ok(Response::new(ListKeysResponse { keys: rows.iter().map(shown).collect(), next }))
     }
 
     async fn set_key_enabled(
@@ -205,6 +230,21 @@ impl Admin for AdminService {
         let verify = request.into_inner().verify;
         let report = self.engine.check(verify).await.map_err(|error| engine_status(&error))?;
         Ok(Response::new(convert::report(report)))
+    }
+
+    async fn create_snapshot(&self, _request: Request<CreateSnapshotRequest>) -> Result<Response<Snapshot>, Status> {
+        let written = self.engine.write_snapshot().await.map_err(|error| engine_status(&error))?;
+        let disks = u32::try_from(written.disks).unwrap_or(u32::MAX);
+        Ok(Response::new(Snapshot { index: written.snapshot.0, bytes: written.bytes, disks }))
+    }
+
+    async fn drop_forgotten(
+        &self,
+        _request: Request<DropForgottenRequest>,
+    ) -> Result<Response<DropForgottenResponse>, Status> {
+        self.engine.drop_forgotten().await.map_err(|error| engine_status(&error))?;
+        tracing::warn!("what is newer than the recovered snapshot is given up: upkeep deletes it");
+        Ok(Response::new(DropForgottenResponse {}))
     }
 }
 

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use cairn_proto::admin::{
-    Bucket, CreateBucketRequest, DeleteBucketRequest, GetBucketRequest, ListBucketsRequest, SetBucketQuotaRequest,
+    Bucket, BucketSettings, CreateBucketRequest, DeleteBucketRequest, GetBucketRequest, ListBucketsRequest,
+    SetBucketQuotaRequest, SetBucketSettingsRequest,
 };
 
 use super::{json, moment, pretty_json};
 use crate::{
     admin::{AdminClient, block_on, connect, explain},
-    args::{BucketArgs, BucketCommand},
+    args::{BucketArgs, BucketCommand, EtagSetting},
     config::ByteCount,
     output,
 };
@@ -20,11 +21,23 @@ pub(crate) fn run(args: BucketArgs) -> Result<ExitCode> {
     block_on(async {
         let mut client = connect(&args.data).await?;
         match args.command {
-            BucketCommand::Create { name, if_missing } => create(&mut client, name, if_missing).await?,
+            BucketCommand::Create { name, cache, profile, etag, quota, if_missing } => {
+                let profile = profile.map(|profile| profile.to_string()).unwrap_or_default();
+                let etag = etag.map(etag_word).unwrap_or_default();
+                let settings = Some(BucketSettings { cache, profile, etag });
+                let request = CreateBucketRequest { name, settings, quota_bytes: quota.map(|bytes| bytes.0) };
+                create(&mut client, request, if_missing).await?;
+            }
+            BucketCommand::Set { name, cache, profile, etag } => {
+                let (profile, etag) = (profile.map(|profile| profile.to_string()), etag.map(etag_word));
+                let request = SetBucketSettingsRequest { name, cache, profile, etag };
+                let bucket = client.set_bucket_settings(request).await.map_err(|status| explain(&status))?.into_inner();
+                output::line(&format!("bucket {}: {}", bucket.name, settings(&bucket)));
+            }
             BucketCommand::Delete { name } => {
                 let request = DeleteBucketRequest { name: name.clone() };
                 client.delete_bucket(request).await.map_err(|status| explain(&status))?;
-                output::line(&format!("bucket {name} removed"));
+                output::line(&format!("bucket {name} removed, with the access keys limited to it"));
             }
             BucketCommand::List { json } => list(&mut client, json).await?,
             BucketCommand::Info { name, json } => {
@@ -42,8 +55,16 @@ pub(crate) fn run(args: BucketArgs) -> Result<ExitCode> {
     })
 }
 
-async fn create(client: &mut AdminClient, name: String, if_missing: bool) -> Result<()> {
-    match client.create_bucket(CreateBucketRequest { name: name.clone() }).await {
+fn etag_word(etag: EtagSetting) -> String {
+    match etag {
+        EtagSetting::Md5 => "md5".to_owned(),
+        EtagSetting::Fast => "fast".to_owned(),
+    }
+}
+
+async fn create(client: &mut AdminClient, request: CreateBucketRequest, if_missing: bool) -> Result<()> {
+    let name = request.name.clone();
+    match client.create_bucket(request).await {
         Ok(_) => output::line(&format!("bucket {name} created")),
         Err(status) if if_missing && status.code() == tonic::Code::AlreadyExists => {
             output::line(&format!("bucket {name} is there"));
@@ -86,19 +107,28 @@ fn table(buckets: &[Bucket]) -> String {
             quota(bucket),
             bucket.uploads.to_string(),
             moment(bucket.created_ms),
+            settings(bucket),
         ]
     };
     let rows: Vec<Vec<String>> = buckets.iter().map(row).collect();
-    output::table(&["BUCKET", "OBJECTS", "SIZE", "QUOTA", "UPLOADS", "CREATED"], &rows, &[1, 2, 3, 4])
+    output::table(&["BUCKET", "OBJECTS", "SIZE", "QUOTA", "UPLOADS", "CREATED", "SETTINGS"], &rows, &[1, 2, 3, 4])
 }
 
 fn quota(bucket: &Bucket) -> String {
     bucket.quota_bytes.map_or_else(|| "none".to_owned(), |bytes| ByteCount(bytes).to_string())
 }
 
+/// The settings in a few words, as the flags that make them.
+fn settings(bucket: &Bucket) -> String {
+    let settings = bucket.settings.clone().unwrap_or_default();
+    let cache = if settings.cache { "cache, " } else { "" };
+    format!("{cache}profile {}, etag {}", settings.profile, settings.etag)
+}
+
 fn describe(bucket: &Bucket) -> String {
     format!(
-        "bucket:   {}\ncreated:  {}\nobjects:  {}, {} ({} bytes)\nuploads:  {} open, {} ({} bytes)\nquota:    {}",
+        "bucket:   {}\ncreated:  {}\nobjects:  {}, {} ({} bytes)\nuploads:  {} open, {} ({} bytes)\nquota:    {}\n\
+         settings: {}",
         bucket.name,
         moment(bucket.created_ms),
         bucket.objects,
@@ -108,6 +138,7 @@ fn describe(bucket: &Bucket) -> String {
         ByteCount(bucket.upload_bytes),
         bucket.upload_bytes,
         quota(bucket),
+        settings(bucket),
     )
 }
 
@@ -124,6 +155,7 @@ mod tests {
             objects: 2,
             upload_bytes: 0,
             uploads: 0,
+            settings: Some(BucketSettings { cache: true, profile: "auto".to_owned(), etag: "md5".to_owned() }),
         }
     }
 
@@ -132,9 +164,9 @@ mod tests {
         let shown = table(&[bucket(), Bucket { name: "b".to_owned(), quota_bytes: None, ..bucket() }]);
         assert_eq!(
             shown,
-            "BUCKET  OBJECTS     SIZE     QUOTA  UPLOADS  CREATED\n\
-             cache         2  1.5 KiB  10.0 GiB        0  2026-09-21T14:13:20Z\n\
-             b             2  1.5 KiB      none        0  2026-09-21T14:13:20Z"
+            "BUCKET  OBJECTS     SIZE     QUOTA  UPLOADS  CREATED               SETTINGS\n\
+             cache         2  1.5 KiB  10.0 GiB        0  2026-09-21T14:13:20Z  cache, profile auto, etag md5\n\
+             b             2  1.5 KiB      none        0  2026-09-21T14:13:20Z  cache, profile auto, etag md5"
         );
         assert!(describe(&bucket()).contains("objects:  2, 1.5 KiB (1536 bytes)"));
         assert!(json(&bucket()).unwrap().contains("\"quota_bytes\":10737418240"));

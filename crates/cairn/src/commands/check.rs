@@ -45,6 +45,7 @@ fn describe(report: &CheckReport) -> String {
         ("short of redundancy", &report.short_of_redundancy),
         ("damaged", &report.damaged),
         ("orphaned", &report.orphaned),
+        ("newer than the metadata", &report.forgotten),
         ("disks away", &report.away),
     ] {
         describe_findings(name, findings.as_ref(), &mut lines);

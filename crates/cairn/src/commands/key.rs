@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cairn_proto::admin::{
     CreateKeyRequest, CreateKeyResponse, Key, ListKeysRequest, RemoveKeyRequest, SetKeyEnabledRequest,
 };
@@ -22,7 +22,8 @@ pub(crate) fn run(args: KeyArgs) -> Result<ExitCode> {
             KeyCommand::Create { bucket, prefix, read_only, description, json } => {
                 let request = CreateKeyRequest { bucket, prefix, write: !read_only, description };
                 let created = client.create_key(request).await.map_err(|status| explain(&status))?.into_inner();
-                output::line(&if json { pretty_json(&created)? } else { describe(&created)? });
+                let text = if json { pretty_json(&created)? } else { describe(&created)? };
+                show_new(&mut client, &created, &text).await?;
             }
             KeyCommand::List { json } => list(&mut client, json).await?,
             KeyCommand::Disable { access_key } => switch(&mut client, access_key, false).await?,
@@ -35,6 +36,20 @@ pub(crate) fn run(args: KeyArgs) -> Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Shows a new key. One that could not be shown is removed again: nobody would know it, and it would stay open.
+pub(super) async fn show_new(client: &mut AdminClient, created: &CreateKeyResponse, text: &str) -> Result<()> {
+    let Err(error) = output::try_line(text) else { return Ok(()) };
+    let access_key = created.key.as_ref().map(|key| key.access_key.clone()).unwrap_or_default();
+    match client.remove_key(RemoveKeyRequest { access_key: access_key.clone() }).await {
+        Ok(_) => bail!("write on stdout: {error}; the new key, which nobody saw, is removed again"),
+        Err(status) => bail!(
+            "write on stdout: {error}; the new key {access_key}, which nobody saw, is still there ({}): remove it with \
+             `cairn key remove {access_key}`",
+            explain(&status)
+        ),
+    }
 }
 
 async fn switch(client: &mut AdminClient, access_key: String, enabled: bool) -> Result<()> {
@@ -75,11 +90,12 @@ fn table(keys: &[Key]) -> String {
             rights(key).to_owned(),
             limits(key),
             moment(key.created_ms),
+            name(key).to_owned(),
             key.description.clone(),
         ]
     };
     let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
-    output::table(&["ACCESS KEY", "STATE", "RIGHTS", "LIMITED TO", "CREATED", "DESCRIPTION"], &rows, &[])
+    output::table(&["ACCESS KEY", "STATE", "RIGHTS", "LIMITED TO", "CREATED", "NAME", "DESCRIPTION"], &rows, &[])
 }
 
 fn rights(key: &Key) -> &'static str {
@@ -88,6 +104,11 @@ fn rights(key: &Key) -> &'static str {
         (false, true) => "read-write",
         (false, false) => "read-only",
     }
+}
+
+/// The name in the configuration.
+fn name(key: &Key) -> &str {
+    if key.name.is_empty() { "-" } else { &key.name }
 }
 
 fn limits(key: &Key) -> String {
@@ -118,18 +139,19 @@ mod tests {
             write: true,
             enabled: true,
             created_ms: 0,
-            description: "runner".to_owned(),
+            description: "declared".to_owned(),
+            name: "runner".to_owned(),
         }
     }
 
     #[test]
     fn keys_are_shown_without_secrets() {
-        let root = Key { root: true, enabled: false, ..key() };
+        let root = Key { root: true, enabled: false, name: String::new(), description: "root".to_owned(), ..key() };
         assert_eq!(
             table(&[key(), root]),
-            "ACCESS KEY  STATE  RIGHTS      LIMITED TO    CREATED               DESCRIPTION\n\
-             AK          on     read-write  cache/team/*  1970-01-01T00:00:00Z  runner\n\
-             AK          off    all         -             1970-01-01T00:00:00Z  runner"
+            "ACCESS KEY  STATE  RIGHTS      LIMITED TO    CREATED               NAME    DESCRIPTION\n\
+             AK          on     read-write  cache/team/*  1970-01-01T00:00:00Z  runner  declared\n\
+             AK          off    all         -             1970-01-01T00:00:00Z  -       root"
         );
     }
 

@@ -6,13 +6,14 @@ pub(crate) mod healthcheck;
 pub(crate) mod key;
 pub(crate) mod runner_config;
 mod runner_text;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 
 use anyhow::{Context, Result};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A moment for people, to the second.
-fn moment(ms: u64) -> String {
+pub(crate) fn moment(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1000).unwrap_or(0);
     let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     moment.format(&Rfc3339).unwrap_or_else(|_| seconds.to_string())

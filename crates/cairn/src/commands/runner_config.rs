@@ -5,11 +5,11 @@ use std::{net::SocketAddr, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use cairn_proto::admin::{CreateKeyRequest, GetServerRequest, ServerInfo};
 
+use super::key::show_new;
 use super::runner_text::{RunnerCache, everything, helm_files, runner_toml};
 use crate::{
     admin::{block_on, connect, explain},
     args::{RunnerConfigArgs, RunnerPart},
-    output,
 };
 
 /// Runs the command. It makes a key: each call prints another one.
@@ -33,7 +33,7 @@ pub(crate) fn run(args: RunnerConfigArgs) -> Result<ExitCode> {
             description: "GitLab runner cache".to_owned(),
         };
         let created = client.create_key(request).await.map_err(|status| explain(&status))?.into_inner();
-        let key = created.key.context("the server's answer has no key")?;
+        let key = created.key.clone().context("the server's answer has no key")?;
         let cache = RunnerCache {
             endpoint,
             endpoint_is_local,
@@ -41,18 +41,16 @@ pub(crate) fn run(args: RunnerConfigArgs) -> Result<ExitCode> {
             bucket: args.bucket,
             path,
             access_key: key.access_key,
-            secret_key: created.secret_key,
+            secret_key: created.secret_key.clone(),
             ca_pem: server.ca_pem,
             ca_path: server.ca_path,
         };
-        output::line(
-            match args.only {
-                Some(RunnerPart::Toml) => runner_toml(&cache),
-                Some(RunnerPart::Helm) => helm_files(&cache),
-                None => everything(&cache),
-            }
-            .trim_end(),
-        );
+        let text = match args.only {
+            Some(RunnerPart::Toml) => runner_toml(&cache),
+            Some(RunnerPart::Helm) => helm_files(&cache),
+            None => everything(&cache),
+        };
+        show_new(&mut client, &created, text.trim_end()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -115,6 +115,11 @@ fn what_cannot_work_is_refused_with_its_key() {
         ("--data d --disks 0", &[], "disks: 0 disks"),
         ("--data d --disks 65", &[], "disks: 65 disks"),
         ("--data d --disks 5 --profile 4+2", &[], "profile: 4+2 needs 6 disks"),
+        ("--data d --storage-class RR=8+4", &[], "storage-class RR: 8+4 needs 12 disks"),
+        ("--data d --storage-class RR=5+1 --storage-class RR=4+1", &[], "RR is named twice"),
+        ("--data d", &["CAIRN_STORAGE_CLASS=STANDARD=4+2"], "STANDARD is the bucket's"),
+        ("--data d", &["CAIRN_STORAGE_CLASS=rr=4+2"], "`rr` is no storage class"),
+        ("--data d", &["CAIRN_STORAGE_CLASS=RR"], "REDUCED_REDUNDANCY=5+1"),
         ("--disk a --disk a --meta m", &[], "named twice"),
         ("--disk a --disk a/b --meta m", &[], "lies inside"),
         ("--disk a/b --disk a --meta m", &[], "lies inside"),
@@ -148,6 +153,56 @@ fn the_root_key_comes_from_the_environment_and_is_not_shown() {
 }
 
 #[test]
+fn storage_classes_come_from_each_layer() {
+    let shown = |config: Config| {
+        config.storage_classes.iter().map(|(name, profile)| format!("{name}={profile}")).collect::<Vec<_>>()
+    };
+    let toml = "storage-class = ['RR=5+1']";
+    assert_eq!(shown(build("--data d", &[], toml).unwrap()), ["RR=5+1"]);
+    let environment = ["CAIRN_STORAGE_CLASS=RR=4+1,COLD=3+3"];
+    assert_eq!(shown(build("--data d", &environment, toml).unwrap()), ["COLD=3+3", "RR=4+1"]);
+    let flags = "--data d --storage-class RR=3+1";
+    assert_eq!(shown(build(flags, &environment, toml).unwrap()), ["RR=3+1"]);
+}
+
+#[test]
+fn the_variables_that_are_known_are_those_that_are_read() {
+    let read = std::cell::RefCell::new(Vec::new());
+    let look = |name: &str| {
+        read.borrow_mut().push(name.to_owned());
+        None
+    };
+    Config::build(flags("--data d"), &look, None, Path::new("/at")).unwrap();
+    let (mut read, mut known) = (read.into_inner(), Settings::variables());
+    read.sort();
+    known.sort();
+    assert_eq!(read, known);
+}
+
+#[test]
 fn port_zero_may_stand_twice() {
     build("--data d --s3-listen 127.0.0.1:0 --s3-listen 127.0.0.1:0", &[], "").unwrap();
+}
+
+#[test]
+fn kubernetes_is_found_by_the_pods_environment_or_by_name() {
+    let pod = ["KUBERNETES_SERVICE_HOST=10.43.0.1", "KUBERNETES_SERVICE_PORT=443"];
+    let config = build("--data d", &pod, "").unwrap();
+    assert_eq!(config.kubernetes.api.as_deref(), Some("https://10.43.0.1:443"));
+    assert_eq!(config.kubernetes.account, Path::new("/var/run/secrets/kubernetes.io/serviceaccount"));
+    let config = build("--data d --kubernetes-account acc", &["CAIRN_KUBERNETES_API=https://[::1]:6443"], "").unwrap();
+    assert_eq!(config.kubernetes.api.as_deref(), Some("https://[::1]:6443"));
+    assert_eq!(config.kubernetes.account, Path::new("/at/acc"));
+    let config = build("--data d", &["KUBERNETES_SERVICE_HOST=fd00::1"], "").unwrap();
+    assert_eq!(config.kubernetes.api.as_deref(), Some("https://[fd00::1]:443"));
+    assert_eq!(build("--data d", &[], "").unwrap().kubernetes.api, None);
+    assert!(refused("--data d --kubernetes-api nowhere:1", &[], "").contains("kubernetes-api:"));
+}
+
+#[test]
+fn declarations_must_fit_the_server() {
+    assert!(refused("--data d --tls off", &[], "[kubernetes]\nca-config-map = 'x'").contains("without TLS"));
+    let wide = "[[bucket]]\nname = 'abc'\nprofile = '8+4'";
+    assert!(refused("--data d", &[], wide).contains("bucket abc: profile 8+4 needs 12 disks"));
+    assert_eq!(build("--data d --disks 12", &[], wide).unwrap().declared.buckets.len(), 1);
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Access, access};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{Config, TlsChoice, folders};
@@ -15,6 +16,8 @@ use super::{Config, TlsChoice, folders};
 /// Looks at folders, certificates, addresses and key files. The first thing wrong is told.
 pub(crate) fn check_machine(config: &Config) -> Result<()> {
     check_real_folders(config)?;
+    check_usable("data", &config.home)?;
+    check_usable("meta", &config.meta)?;
     if let TlsChoice::Files { cert, key } = &config.tls {
         check_certificate(cert, key)?;
     }
@@ -40,6 +43,25 @@ fn check_real_folders(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A folder that can be written, or be made where it is not.
+pub(crate) fn check_usable(key: &str, folder: &Path) -> Result<()> {
+    let there = existing(folder);
+    let failed = || match there == folder {
+        true => format!("{key}: {} cannot be written", folder.display()),
+        false => format!("{key}: {} cannot be made in {}", folder.display(), there.display()),
+    };
+    if !there.is_dir() {
+        bail!("{}: it is no folder", failed());
+    }
+    // Where permissions bind nobody, as for root, this still tells a file system that is mounted read-only.
+    access(there, Access::WRITE_OK | Access::EXEC_OK).with_context(failed)
+}
+
+/// The part of a path that is there.
+pub(crate) fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|part| fs::symlink_metadata(part).is_ok()).unwrap_or(Path::new("/"))
 }
 
 /// The path with links resolved as far as it exists.

@@ -2,12 +2,15 @@
 //!
 //! [`Config::build`] is pure; what needs a look at the machine (folders, certificates, addresses) is in `machine.rs`.
 
+mod declared;
 mod folders;
 mod machine;
 mod settings;
+mod unknown;
 mod values;
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -15,12 +18,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use cairn_cluster::ProfileChoice;
+use cairn_erasure::ErasureProfile;
 
-pub(crate) use machine::{check_machine, check_private};
+pub(crate) use declared::{Declared, DeclaredBucket, DeclaredKey};
+pub(crate) use machine::{check_machine, check_private, check_usable, existing};
 pub(crate) use settings::{Environment, Settings, process_environment};
-pub(crate) use values::{ByteCount, LogFormat, LogLevel, TlsChoice};
+pub(crate) use unknown::unknown;
+pub(crate) use values::{ByteCount, LogFormat, LogLevel, ProfileSetting, StorageClass, TlsChoice};
 
-use crate::secrets::RootKey;
+use crate::{http_client::Address, secrets::KeyPair};
 
 /// Disk folders in the data folder.
 const DISKS: u16 = 6;
@@ -30,7 +36,10 @@ const S3_LISTEN_MAX: usize = 16;
 /// What AWS allows.
 const PRESIGN_EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const LOG_LEVEL: &str = "info";
+/// Where Kubernetes mounts the service account of a pod.
+const KUBERNETES_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const NAMES_MAX: usize = 64;
 
 /// What the server runs with.
@@ -52,18 +61,37 @@ pub(crate) struct Config {
     pub(crate) s3_domains: Vec<String>,
     /// Profile of new groups.
     pub(crate) profile: ProfileChoice,
+    /// Profiles of storage classes.
+    pub(crate) storage_classes: BTreeMap<String, ErasureProfile>,
     /// Longest life of a presigned URL.
     pub(crate) presign_expires_max: Duration,
     /// Time that running requests get at shutdown.
     pub(crate) shutdown_limit: Duration,
+    /// How often a snapshot of the metadata is written; none = only when asked.
+    pub(crate) snapshot_every: Option<Duration>,
     /// The root key, where the environment gives one.
-    pub(crate) root_key: Option<RootKey>,
+    pub(crate) root_key: Option<KeyPair>,
     /// Where a new root key is written instead of being shown.
     pub(crate) root_key_file: Option<PathBuf>,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
     /// Which log lines are written.
     pub(crate) log_level: LogLevel,
+    /// Buckets and keys that must be there, and what Kubernetes gets.
+    pub(crate) declared: Declared,
+    /// Where Kubernetes is.
+    pub(crate) kubernetes: KubernetesPlace,
+    /// The file it was read from, which may change while the server runs.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Where the API server of Kubernetes is, and how this server signs in.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct KubernetesPlace {
+    /// Its URL; none outside of a pod.
+    pub(crate) api: Option<String>,
+    /// Folder with token, ca.crt and namespace.
+    pub(crate) account: PathBuf,
 }
 
 impl Config {
@@ -87,12 +115,17 @@ impl Config {
             }
         }
         let settings = flags.over(environment).over(file);
-        let config = Self::fill(settings, root_key(look)?, current)?;
+        let mut config = Self::fill(settings, root_key(look)?, current)?;
+        config.file = toml.map(|(path, _)| current.join(path));
+        if config.kubernetes.api.is_none() {
+            config.kubernetes.api = api_of_pod(look)?;
+        }
         config.validate()?;
         Ok(config)
     }
 
-    fn fill(settings: Settings, root_key: Option<RootKey>, current: &Path) -> Result<Self> {
+    fn fill(mut settings: Settings, root_key: Option<KeyPair>, current: &Path) -> Result<Self> {
+        let declared = settings.take_declared();
         let absolute = |path: PathBuf| folders::normal(&current.join(path));
         let data = settings.data.map(absolute);
         let given_meta = settings.meta.map(absolute);
@@ -120,8 +153,11 @@ impl Config {
             tls_names: settings.tls_name,
             s3_domains: settings.s3_domain.into_iter().map(|domain| domain.to_ascii_lowercase()).collect(),
             profile: settings.profile.map_or(ProfileChoice::Auto, |profile| profile.0),
+            storage_classes: storage_classes(settings.storage_class)?,
             presign_expires_max: settings.presign_expires_max.map_or(PRESIGN_EXPIRES_MAX, |period| period.0),
             shutdown_limit: settings.shutdown_limit.map_or(SHUTDOWN_LIMIT, |period| period.0),
+            snapshot_every: Some(settings.snapshot_every.map_or(SNAPSHOT_EVERY, |period| period.0))
+                .filter(|every| !every.is_zero()),
             root_key,
             root_key_file: settings.root_key_file.map(absolute),
             log_format: settings.log_format.unwrap_or(LogFormat::Text),
@@ -129,6 +165,12 @@ impl Config {
                 Some(level) => level,
                 None => LOG_LEVEL.parse().map_err(anyhow::Error::msg)?,
             },
+            declared,
+            kubernetes: KubernetesPlace {
+                api: settings.kubernetes_api,
+                account: settings.kubernetes_account.map_or_else(|| KUBERNETES_ACCOUNT.into(), absolute),
+            },
+            file: None,
             home,
         })
     }
@@ -137,10 +179,15 @@ impl Config {
         if self.disks.is_empty() || self.disks.len() > DISKS_MAX {
             bail!("disks: {} disks; 1 to {DISKS_MAX} can be served", self.disks.len());
         }
-        if let ProfileChoice::Fixed(profile) = self.profile
-            && profile.slots() > self.disks.len()
-        {
-            bail!("profile: {profile} needs {} disks, there are {}", profile.slots(), self.disks.len());
+        let fixed = match self.profile {
+            ProfileChoice::Fixed(profile) => Some(("profile".to_owned(), profile)),
+            ProfileChoice::Auto => None,
+        };
+        let of_classes = self.storage_classes.iter().map(|(name, profile)| (format!("storage-class {name}"), *profile));
+        for (what, profile) in of_classes.chain(fixed) {
+            if profile.slots() > self.disks.len() {
+                bail!("{what}: {profile} needs {} disks, there are {}", profile.slots(), self.disks.len());
+            }
         }
         folders::check_folders(&self.home, &self.meta, &self.disks)?;
         folders::check_socket_path(&self.admin_socket())?;
@@ -153,8 +200,29 @@ impl Config {
         if self.tls_names.len() > NAMES_MAX || self.s3_domains.len() > NAMES_MAX {
             bail!("tls-name, s3-domain: at most {NAMES_MAX} names each");
         }
+        if let Some(api) = &self.kubernetes.api {
+            Address::parse(api).map_err(|error| anyhow::anyhow!("kubernetes-api: {error}"))?;
+        }
+        self.check_declared(&self.declared)?;
         if self.presign_expires_max.is_zero() {
             bail!("presign-expires-max: a presigned URL that lives no time is of no use");
+        }
+        Ok(())
+    }
+
+    /// Refuses declarations that cannot be met by a server of this configuration.
+    pub(crate) fn check_declared(&self, declared: &Declared) -> Result<()> {
+        declared.validate()?;
+        if self.tls == TlsChoice::Off && declared.ca_config_map().is_some() {
+            bail!("kubernetes.ca-config-map: without TLS there is no CA to publish; leave it out");
+        }
+        for bucket in &declared.buckets {
+            if let Some(ProfileSetting(ProfileChoice::Fixed(profile))) = bucket.profile
+                && profile.slots() > self.disks.len()
+            {
+                let (name, needed) = (&bucket.name, profile.slots());
+                bail!("bucket {name}: profile {profile} needs {needed} disks, there are {}", self.disks.len());
+            }
         }
         Ok(())
     }
@@ -175,6 +243,15 @@ impl Config {
     }
 }
 
+/// Where Kubernetes says its API server is, to every pod.
+fn api_of_pod(look: Environment<'_>) -> Result<Option<String>> {
+    let Some(host) = settings::text(look, "KUBERNETES_SERVICE_HOST")? else { return Ok(None) };
+    let port = settings::text(look, "KUBERNETES_SERVICE_PORT_HTTPS")?;
+    let port = port.or(settings::text(look, "KUBERNETES_SERVICE_PORT")?).unwrap_or_else(|| "443".to_owned());
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Ok(Some(format!("https://{host}:{port}")))
+}
+
 /// The admin socket of a data folder.
 pub(crate) fn admin_socket(home: &Path) -> PathBuf {
     home.join("admin.sock")
@@ -185,15 +262,30 @@ pub(crate) fn check_socket_path(socket: &Path) -> Result<()> {
     folders::check_socket_path(socket)
 }
 
-fn root_key(look: Environment<'_>) -> Result<Option<RootKey>> {
+fn root_key(look: Environment<'_>) -> Result<Option<KeyPair>> {
     let access = settings::text(look, "CAIRN_ROOT_ACCESS_KEY")?;
     let secret = settings::text(look, "CAIRN_ROOT_SECRET_KEY")?;
     match (access, secret) {
         (None, None) => Ok(None),
-        (Some(access), Some(secret)) => RootKey::given(access, secret).map(Some),
+        (Some(access), Some(secret)) => {
+            KeyPair::given(access, secret).map(Some).context("CAIRN_ROOT_ACCESS_KEY, CAIRN_ROOT_SECRET_KEY")
+        }
         (Some(_), None) => bail!("CAIRN_ROOT_ACCESS_KEY is set and CAIRN_ROOT_SECRET_KEY is not: set both or none"),
         (None, Some(_)) => bail!("CAIRN_ROOT_SECRET_KEY is set and CAIRN_ROOT_ACCESS_KEY is not: set both or none"),
     }
+}
+
+fn storage_classes(given: Vec<StorageClass>) -> Result<BTreeMap<String, ErasureProfile>> {
+    if given.len() > NAMES_MAX {
+        bail!("storage-class: at most {NAMES_MAX}");
+    }
+    let mut classes = BTreeMap::new();
+    for StorageClass { name, profile } in given {
+        if classes.insert(name.clone(), profile).is_some() {
+            bail!("storage-class: {name} is named twice");
+        }
+    }
+    Ok(classes)
 }
 
 fn check_listen(addresses: &[SocketAddr]) -> Result<()> {

@@ -1,14 +1,16 @@
 //! What can be set about the server: one struct is the flags, the environment and the TOML file alike.
 //!
 //! A name is the same in all three: `--s3-listen`, `CAIRN_S3_LISTEN`, `s3-listen = […]`. The root key alone comes
-//! from the environment only, so that it stands in no list of processes and no file that is handed around.
+//! from the environment only, so that it stands in no list of processes and no file that is handed around. Declared
+//! buckets and keys come from the file only: they are lists of tables.
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::values::{LogFormat, LogLevel, Period, ProfileSetting, TlsChoice};
+use super::declared::{Declared, DeclaredBucket, DeclaredKey, KubernetesObjects};
+use super::values::{LogFormat, LogLevel, Period, ProfileSetting, StorageClass, TlsChoice};
 
 /// One layer of settings; what is not set is left to the layer below.
 #[derive(clap::Args, Deserialize, Clone, PartialEq, Debug, Default)]
@@ -50,6 +52,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "auto|k+m")]
     pub(crate) profile: Option<ProfileSetting>,
 
+    /// Profile of a storage class, as `REDUCED_REDUNDANCY=5+1`; it goes before the bucket's. S3's own classes without a
+    /// profile are taken and mean the bucket's; repeated
+    #[arg(long, value_name = "NAME=k+m")]
+    pub(crate) storage_class: Vec<StorageClass>,
+
     /// Longest life of a presigned URL [default: 7d]
     #[arg(long, value_name = "PERIOD")]
     pub(crate) presign_expires_max: Option<Period>,
@@ -58,9 +65,21 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "PERIOD")]
     pub(crate) shutdown_limit: Option<Period>,
 
+    /// How often a snapshot of the metadata is written over the disks; `0s` = only by `cairn snapshot` [default: 24h]
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) snapshot_every: Option<Period>,
+
     /// Write the root key of the first start into this file (mode 0600) instead of showing it
     #[arg(long, value_name = "FILE")]
     pub(crate) root_key_file: Option<PathBuf>,
+
+    /// API server of Kubernetes, if something is published there [default: that of the pod's environment]
+    #[arg(long, value_name = "URL")]
+    pub(crate) kubernetes_api: Option<String>,
+
+    /// Folder of the service account: token, ca.crt, namespace [default: where Kubernetes mounts it]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) kubernetes_account: Option<PathBuf>,
 
     /// How log lines are written [default: text]
     #[arg(long, value_name = "text|json")]
@@ -69,6 +88,18 @@ pub(crate) struct Settings {
     /// Log level, also by module as in `info,cairn_meta=debug` [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
+
+    /// Buckets that must be there: in the file only.
+    #[arg(skip)]
+    pub(crate) bucket: Vec<DeclaredBucket>,
+
+    /// Keys that must be there: in the file only.
+    #[arg(skip)]
+    pub(crate) key: Vec<DeclaredKey>,
+
+    /// What Kubernetes gets: in the file only.
+    #[arg(skip)]
+    pub(crate) kubernetes: Option<KubernetesObjects>,
 }
 
 /// Looks up an environment variable.
@@ -79,13 +110,24 @@ pub(crate) fn process_environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+/// The variables of the root key, which have no flag.
+pub(crate) const ROOT_KEY_VARIABLES: [&str; 2] = ["CAIRN_ROOT_ACCESS_KEY", "CAIRN_ROOT_SECRET_KEY"];
+
 impl Settings {
+    /// The variables that set something.
+    pub(crate) fn variables() -> Vec<String> {
+        let flags = <Self as clap::Args>::augment_args(clap::Command::new("settings"));
+        let variable = |flag: &str| format!("CAIRN_{}", flag.to_ascii_uppercase().replace('-', "_"));
+        let of_flags = flags.get_arguments().filter_map(clap::Arg::get_long).map(variable);
+        of_flags.chain(ROOT_KEY_VARIABLES.map(str::to_owned)).collect()
+    }
+
     /// The layer of a TOML file. An unknown key is refused by its name.
     pub(crate) fn from_toml(text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))
     }
 
-    /// The layer of the environment. Other variables that begin with `CAIRN_` are none of ours: Kubernetes makes some.
+    /// The layer of the environment.
     pub(crate) fn from_environment(look: Environment<'_>) -> Result<Self> {
         Ok(Self {
             data: path(look, "CAIRN_DATA"),
@@ -97,12 +139,26 @@ impl Settings {
             tls_name: list(look, "CAIRN_TLS_NAME")?,
             s3_domain: list(look, "CAIRN_S3_DOMAIN")?,
             profile: one(look, "CAIRN_PROFILE")?,
+            storage_class: list(look, "CAIRN_STORAGE_CLASS")?,
             presign_expires_max: one(look, "CAIRN_PRESIGN_EXPIRES_MAX")?,
             shutdown_limit: one(look, "CAIRN_SHUTDOWN_LIMIT")?,
+            snapshot_every: one(look, "CAIRN_SNAPSHOT_EVERY")?,
             root_key_file: path(look, "CAIRN_ROOT_KEY_FILE"),
+            kubernetes_api: text(look, "CAIRN_KUBERNETES_API")?,
+            kubernetes_account: path(look, "CAIRN_KUBERNETES_ACCOUNT"),
             log_format: one(look, "CAIRN_LOG_FORMAT")?,
             log_level: one(look, "CAIRN_LOG_LEVEL")?,
+            ..Self::default()
         })
+    }
+
+    /// Takes what is declared out; the rest are settings that the next start reads.
+    pub(crate) fn take_declared(&mut self) -> Declared {
+        Declared {
+            buckets: std::mem::take(&mut self.bucket),
+            keys: std::mem::take(&mut self.key),
+            kubernetes: self.kubernetes.take(),
+        }
     }
 
     /// This layer on top of another. A list replaces the list below it as a whole.
@@ -120,11 +176,18 @@ impl Settings {
             tls_name: upper(self.tls_name, below.tls_name),
             s3_domain: upper(self.s3_domain, below.s3_domain),
             profile: self.profile.or(below.profile),
+            storage_class: upper(self.storage_class, below.storage_class),
             presign_expires_max: self.presign_expires_max.or(below.presign_expires_max),
             shutdown_limit: self.shutdown_limit.or(below.shutdown_limit),
+            snapshot_every: self.snapshot_every.or(below.snapshot_every),
             root_key_file: self.root_key_file.or(below.root_key_file),
             log_format: self.log_format.or(below.log_format),
+            kubernetes_api: self.kubernetes_api.or(below.kubernetes_api),
+            kubernetes_account: self.kubernetes_account.or(below.kubernetes_account),
             log_level: self.log_level.or(below.log_level),
+            bucket: upper(self.bucket, below.bucket),
+            key: upper(self.key, below.key),
+            kubernetes: self.kubernetes.or(below.kubernetes),
         }
     }
 }

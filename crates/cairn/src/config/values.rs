@@ -47,6 +47,15 @@ impl FromStr for TlsChoice {
 #[serde(try_from = "String")]
 pub(crate) struct ProfileSetting(pub(crate) ProfileChoice);
 
+impl fmt::Display for ProfileSetting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ProfileChoice::Auto => formatter.write_str("auto"),
+            ProfileChoice::Fixed(profile) => profile.fmt(formatter),
+        }
+    }
+}
+
 impl FromStr for ProfileSetting {
     type Err = String;
 
@@ -56,6 +65,39 @@ impl FromStr for ProfileSetting {
         }
         let profile: ErasureProfile = text.parse().map_err(|error| format!("{error}; or `auto`"))?;
         Ok(Self(ProfileChoice::Fixed(profile)))
+    }
+}
+
+/// A storage class and its profile.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct StorageClass {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its profile.
+    pub(crate) profile: ErasureProfile,
+}
+
+const CLASS_NAME_BYTES_MAX: usize = 64;
+
+impl FromStr for StorageClass {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, profile)) = text.split_once('=') else {
+            return Err("a name and a profile, as `REDUCED_REDUNDANCY=5+1`".to_owned());
+        };
+        let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if name.is_empty() || name.len() > CLASS_NAME_BYTES_MAX || !name.bytes().all(is_plain) {
+            return Err(format!(
+                "`{name}` is no storage class: A to Z, digits and `_`, at most {CLASS_NAME_BYTES_MAX}"
+            ));
+        }
+        if name == "STANDARD" {
+            return Err("STANDARD is the bucket's profile: set that, or --profile".to_owned());
+        }
+        let profile = profile.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { name: name.to_owned(), profile })
     }
 }
 
@@ -187,7 +229,7 @@ macro_rules! from_text {
     )*};
 }
 
-from_text!(TlsChoice, ProfileSetting, Period, LogLevel);
+from_text!(TlsChoice, ProfileSetting, StorageClass, Period, LogLevel);
 
 #[cfg(test)]
 mod tests {

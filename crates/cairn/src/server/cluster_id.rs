@@ -1,7 +1,7 @@
 //! The cluster's id: drawn when the metadata's folder is new, kept in it, and nowhere else.
 //!
 //! ```text
-//! META/CAIRN-CLUSTER   the id, and whether the metadata group was ever formed
+//! META/CAIRN-CLUSTER   the id, whether the metadata group was ever formed, and its voter if that is not the first
 //!      voter-1/        the group's member
 //! ```
 //!
@@ -20,6 +20,12 @@ use crate::{secrets::write_private, server::lock::make_private_folder};
 
 const TITLE: &str = "cairn cluster ";
 const NAME: &str = "CAIRN-CLUSTER";
+const VOTER: &str = "voter ";
+
+/// The folder of a voter.
+pub(crate) fn voter_folder(folder: &Path, voter: u64) -> PathBuf {
+    folder.join(format!("voter-{voter}"))
+}
 
 /// The metadata's folder of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,10 +33,20 @@ pub(crate) struct MetaFolder {
     folder: PathBuf,
     /// The cluster.
     pub(crate) cluster_id: u128,
+    /// The group's voter on this node: the first one, or that of a life that began from a snapshot.
+    pub(crate) voter: u64,
     formed: bool,
 }
 
+/// The voter that a new cluster begins with.
+const FIRST_VOTER: u64 = 1;
+
 impl MetaFolder {
+    /// Whether no cluster has its metadata here yet.
+    pub(crate) fn is_new(folder: &Path) -> bool {
+        !folder.join(NAME).exists()
+    }
+
     /// Reads whose folder it is; one that holds nothing yet becomes a new cluster's.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         make_private_folder(folder)?;
@@ -41,11 +57,12 @@ impl MetaFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::draw(folder)?,
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
-        if found.formed && !found.voter().is_dir() {
+        if found.formed && !found.voter_folder().is_dir() {
             bail!(
-                "the metadata in {} is gone: put the folder back whole from a copy; to begin anew with nothing, give \
-                 empty folders for metadata and disks",
-                found.voter().display()
+                "the metadata in {} is gone: put the folder back whole from a copy; without one, \
+                 move {} away and run `cairn recover`; to begin anew with nothing, give empty folders for metadata and disks",
+                found.voter_folder().display(),
+                path.display()
             );
         }
         Ok(found)
@@ -54,14 +71,15 @@ impl MetaFolder {
     /// Refuses to begin a new cluster over the disks of another: the metadata that knows their objects is missing, not
     /// new. A metadata folder that was a mount point and is none now looks just like that.
     pub(crate) fn check_disks(folder: &Path, disks: &[PathBuf]) -> Result<()> {
-        if folder.join(NAME).exists() {
+        if !Self::is_new(folder) {
             return Ok(());
         }
         let held = |disk: &&PathBuf| matches!(inspect(disk), FolderState::Disk { .. });
         if let Some(disk) = disks.iter().find(held) {
             bail!(
-                "{} holds the disk of a cluster, but its metadata is not in {}: mount it or put it back; to begin anew \
-                 with nothing, give empty folders for metadata and disks",
+                "{} holds the disk of a cluster, but its metadata is not in {}: mount it or put it back; where it is \
+                 lost, `cairn recover` brings back the newest snapshot that lies on the disks; to begin anew with nothing, \
+                 give empty folders for metadata and disks",
                 disk.display(),
                 folder.display()
             );
@@ -69,9 +87,19 @@ impl MetaFolder {
         Ok(())
     }
 
+    /// Whether there is a cluster's metadata in a folder, whole or not.
+    pub(crate) fn is_there(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
+    /// Writes whose folder it is, after a life of the group was made of a snapshot in [`Self::voter_folder`].
+    pub(crate) fn write_recovered(folder: &Path, cluster_id: u128, voter: u64) -> Result<()> {
+        Self { folder: folder.to_owned(), cluster_id, voter, formed: true }.write()
+    }
+
     /// The folder of the group's member on this node.
-    pub(crate) fn voter(&self) -> PathBuf {
-        self.folder.join("voter-1")
+    pub(crate) fn voter_folder(&self) -> PathBuf {
+        voter_folder(&self.folder, self.voter)
     }
 
     /// The group has been formed: from now on it is never formed again under this id.
@@ -92,25 +120,35 @@ impl MetaFolder {
         }
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("{error}")).context("draw the cluster's id")?;
-        let drawn = Self { folder: folder.to_owned(), cluster_id: u128::from_be_bytes(bytes), formed: false };
+        let drawn = Self {
+            folder: folder.to_owned(),
+            cluster_id: u128::from_be_bytes(bytes),
+            voter: FIRST_VOTER,
+            formed: false,
+        };
         drawn.write()?;
         Ok(drawn)
     }
 
     fn write(&self) -> Result<()> {
         let phase = if self.formed { "formed" } else { "forming" };
-        write_private(&self.folder.join(NAME), &format!("{TITLE}{:032x}\n{phase}\n", self.cluster_id))
+        let voter = if self.voter == FIRST_VOTER { String::new() } else { format!("{VOTER}{}\n", self.voter) };
+        write_private(&self.folder.join(NAME), &format!("{TITLE}{:032x}\n{phase}\n{voter}", self.cluster_id))
     }
 
     fn parse(folder: &Path, text: &str) -> Option<Self> {
         let (id, phase) = text.strip_prefix(TITLE)?.strip_suffix('\n')?.split_once('\n')?;
+        let (phase, voter) = match phase.split_once('\n') {
+            Some((phase, line)) => (phase, line.strip_prefix(VOTER)?.parse().ok()?),
+            None => (phase, FIRST_VOTER),
+        };
         let cluster_id = (id.len() == 32).then(|| u128::from_str_radix(id, 16).ok()).flatten()?;
         let formed = match phase {
             "formed" => true,
             "forming" => false,
             _ => return None,
         };
-        Some(Self { folder: folder.to_owned(), cluster_id, formed })
+        Some(Self { folder: folder.to_owned(), cluster_id, voter, formed })
     }
 }
 
@@ -147,13 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn a_recovered_group_names_its_voter() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(!MetaFolder::is_there(temp.path()));
+        fs::create_dir(voter_folder(temp.path(), 2)).unwrap();
+        MetaFolder::write_recovered(temp.path(), 7, 2).unwrap();
+        let meta = MetaFolder::open(temp.path()).unwrap();
+        assert_eq!((meta.cluster_id, meta.voter, meta.voter_folder()), (7, 2, temp.path().join("voter-2")));
+        fs::write(temp.path().join(NAME), format!("{TITLE}{:032x}\nformed\nelse 2\n", 7)).unwrap();
+        assert!(MetaFolder::open(temp.path()).is_err());
+    }
+
+    #[test]
     fn a_group_that_was_formed_is_not_formed_again() {
         let temp = tempfile::tempdir().unwrap();
         let mut meta = MetaFolder::open(temp.path()).unwrap();
-        fs::create_dir(meta.voter()).unwrap();
+        fs::create_dir(meta.voter_folder()).unwrap();
         meta.set_formed().unwrap();
         assert_eq!(MetaFolder::open(temp.path()).unwrap(), meta);
-        fs::remove_dir(meta.voter()).unwrap();
+        fs::remove_dir(meta.voter_folder()).unwrap();
         assert!(MetaFolder::open(temp.path()).unwrap_err().to_string().contains("is gone"));
     }
 }

@@ -1,4 +1,4 @@
-//! Identities at start: the key file that opens their secrets, and the root key.
+//! Identities at start: the key file, the cluster's key that it opens, and the root key.
 //!
 //! A secret is in the clear in three places only: the environment that gave it, the file or terminal it is shown on
 //! once, and this process's memory.
@@ -7,13 +7,14 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use cairn_cluster::ClusterKey;
 use cairn_gateway::{Secret as GatewaySecret, SecretSealer, UnsealError};
-use cairn_meta::{Clock, Command, IdentityRow, MetaHandle, MetaView, Scope};
+use cairn_meta::{Clock, ClusterKeyRow, Command, IdentityRow, MetaHandle, MetaView, Scope};
 
 use crate::{
     config::Config,
     output,
-    secrets::{RootKey, Sealer, write_private},
+    secrets::{KeyFile, KeyPair, Sealer, write_private},
 };
 
 /// Rows of one read.
@@ -36,12 +37,18 @@ impl SecretSealer for Sealer {
 /// Opens or makes the key file, and sees to it that there is a root key.
 pub(crate) async fn prepare(config: &Config, meta: &MetaHandle, clock: &dyn Clock) -> Result<Arc<Sealer>> {
     let view = meta.read().await.context("read the identities")?;
-    let roots = tokio::task::spawn_blocking(move || root_rows(&view)).await.context("read the identities")??;
-    let sealer = open_key_file(&config.key_file(), roots.any_identity)?;
+    let read = move || Ok::<_, anyhow::Error>((root_rows(&view)?, view.cluster_keys()?));
+    let (roots, keys) = tokio::task::spawn_blocking(read).await.context("read the identities")??;
+    let path = config.key_file();
+    let file = open_key_file(&path, roots.any_identity || !keys.is_empty())?;
+    let wrong = || format!("{} is not the key file of this data folder: restore the right one", path.display());
+    let cluster = match keys.last() {
+        Some(row) => file.open_cluster_key(row.number, &row.sealed).with_context(wrong)?,
+        None => first_cluster_key(&file, meta, clock).await?,
+    };
+    let sealer = Sealer::new(file, Arc::new(cluster));
     for row in &roots.rows {
-        sealer.open(&row.sealed_secret).with_context(|| {
-            format!("{} is not the key file of this data folder: restore the right one", config.key_file().display())
-        })?;
+        sealer.open(&row.sealed_secret).with_context(wrong)?;
     }
     match &config.root_key {
         Some(given) => replace_root(given, &roots.rows, &sealer, meta, clock).await?,
@@ -51,12 +58,24 @@ pub(crate) async fn prepare(config: &Config, meta: &MetaHandle, clock: &dyn Cloc
     Ok(Arc::new(sealer))
 }
 
-struct Roots {
-    rows: Vec<IdentityRow>,
+/// Draws the key of a cluster that has none: a new one, or one of the first release.
+async fn first_cluster_key(file: &KeyFile, meta: &MetaHandle, clock: &dyn Clock) -> Result<ClusterKey> {
+    let drawn = file.draw_cluster_key(1)?;
+    let row = ClusterKeyRow { number: 1, sealed: Bytes::from(drawn.sealed), created_ms: clock.now_ms() };
+    meta.propose(Command::PutClusterKey { row }).await.context("store the cluster's key")?;
+    Ok(drawn.key)
+}
+
+/// What is known of root keys before the key file is read.
+pub(super) struct Roots {
+    /// Root keys, those switched off too.
+    pub(super) rows: Vec<IdentityRow>,
+    /// Whether there is any access key.
     any_identity: bool,
 }
 
-fn root_rows(view: &MetaView) -> Result<Roots> {
+/// Reads all root keys.
+pub(super) fn root_rows(view: &MetaView) -> Result<Roots> {
     let mut roots = Roots { rows: Vec::new(), any_identity: false };
     let mut after: Option<String> = None;
     for _ in 0..IDENTITIES_MAX / PAGE {
@@ -69,21 +88,21 @@ fn root_rows(view: &MetaView) -> Result<Roots> {
     bail!("there are more than {IDENTITIES_MAX} access keys")
 }
 
-fn open_key_file(path: &Path, any_identity: bool) -> Result<Sealer> {
-    match Sealer::read(path)? {
-        Some(sealer) => Ok(sealer),
-        None if any_identity => bail!(
-            "the key file {} is gone, and access keys are stored that only it opens: restore it from a backup; without \
-             it their secrets are lost and the metadata must be set up anew",
+fn open_key_file(path: &Path, is_needed: bool) -> Result<KeyFile> {
+    match KeyFile::read(path)? {
+        Some(file) => Ok(file),
+        None if is_needed => bail!(
+            "the key file {} is gone, and only it opens the secrets and small objects that are stored: restore it from a \
+             backup; without it they are lost and the metadata must be set up anew",
             path.display()
         ),
-        None => Sealer::create(path),
+        None => KeyFile::create(path),
     }
 }
 
 /// The environment's root key becomes the only one.
 async fn replace_root(
-    given: &RootKey,
+    given: &KeyPair,
     rows: &[IdentityRow],
     sealer: &Sealer,
     meta: &MetaHandle,
@@ -108,15 +127,16 @@ async fn replace_root(
     Ok(())
 }
 
-/// Makes the root key of a new store and shows it once: in the file that was named, else on stdout.
+/// Makes the root key of a new store and shows it once: in the file that was named, in the Secret that gets it later,
+/// else on stdout.
 async fn first_root(config: &Config, sealer: &Sealer, meta: &MetaHandle, clock: &dyn Clock) -> Result<()> {
     match &config.root_key_file {
         Some(file) => {
             // Written before it is in force: a start that is cut off in between finds it there and takes it.
-            let key = match RootKey::read_file(file)? {
+            let key = match KeyPair::read_file(file)? {
                 Some(key) => key,
                 None => {
-                    let key = RootKey::draw()?;
+                    let key = KeyPair::draw()?;
                     write_private(file, &key.to_file_text())?;
                     key
                 }
@@ -124,8 +144,11 @@ async fn first_root(config: &Config, sealer: &Sealer, meta: &MetaHandle, clock: 
             put_root(&key, sealer, meta, clock, true).await.context("store the root key")?;
             tracing::info!(file = %file.display(), "the root key is in its file");
         }
+        None if config.declared.root_secret().is_some() => {
+            put_root(&KeyPair::draw()?, sealer, meta, clock, true).await.context("store the root key")?;
+        }
         None => {
-            let key = RootKey::draw()?;
+            let key = KeyPair::draw()?;
             put_root(&key, sealer, meta, clock, true).await.context("store the root key")?;
             let shown = output::try_line(&format!(
                 "root access key: {}\nroot secret key: {}\nThis is shown once. To set another, start with \
@@ -142,7 +165,7 @@ async fn first_root(config: &Config, sealer: &Sealer, meta: &MetaHandle, clock: 
 }
 
 async fn put_root(
-    key: &RootKey,
+    key: &KeyPair,
     sealer: &Sealer,
     meta: &MetaHandle,
     clock: &dyn Clock,

@@ -1,9 +1,10 @@
 //! `cairn server`: from flags to a running store and back.
 
-mod cluster_id;
-mod disks;
+pub(crate) mod cluster_id;
+mod declared;
+mod first_start;
 mod identities;
-mod lock;
+pub(crate) mod lock;
 mod shutdown;
 mod start;
 
@@ -12,8 +13,8 @@ use std::{fs, process::ExitCode, time::Duration};
 use anyhow::{Context, Result};
 
 use crate::{
-    args::ServerArgs,
-    config::{Config, check_machine, process_environment},
+    args::{ServerArgs, known_variables},
+    config::{self, Config, check_machine, process_environment},
     logging, output,
 };
 
@@ -23,19 +24,34 @@ const RUNTIME_END: Duration = Duration::from_secs(5);
 /// Runs the server until it is told to stop.
 pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref(), args.settings)?;
+    let unknown = unknown_variables()?;
     check_machine(&config)?;
+    first_start::check_first_start(&config)?;
     if args.check {
+        for name in &unknown {
+            output::error_line(&format!("environment variable {name} is not known here"));
+        }
         output::line("the configuration is valid");
         return Ok(ExitCode::SUCCESS);
     }
     logging::start(config.log_format, config.log_level.clone())?;
+    for name in unknown {
+        tracing::warn!(name, "an environment variable that is not known here");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let ended = runtime.block_on(start::serve(config));
     runtime.shutdown_timeout(RUNTIME_END);
     ended
 }
 
-fn read_config(file: Option<&std::path::Path>, flags: crate::config::Settings) -> Result<Config> {
+/// Variables that look like ours and are none; a slip of the pen is refused.
+fn unknown_variables() -> Result<Vec<String>> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    config::unknown(names, &known_variables())
+}
+
+/// Puts the configuration together: flags, environment, file.
+pub(crate) fn read_config(file: Option<&std::path::Path>, flags: config::Settings) -> Result<Config> {
     let text = match file {
         Some(path) => {
             Some(fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?)

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What the engine and the metadata group get after the gateway's limit.
 const PARTS_LIMIT: Duration = Duration::from_secs(20);
-/// Admin calls that still run when the server stops get this long.
-const ADMIN_LIMIT: Duration = Duration::from_secs(2);
+/// Admin calls and a try to publish that still run when the server stops get this long.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(2);
 
 /// SIGTERM and SIGINT, heard from the first moment on.
 pub(crate) struct Signals {
@@ -39,6 +39,11 @@ impl Signals {
         }
     }
 
+    /// SIGHUP, which reads the configuration again instead of ending the process.
+    pub(crate) fn hangup() -> Result<Signal> {
+        signal(SignalKind::hangup()).context("listen for SIGHUP")
+    }
+
     /// From here on a signal ends the process at once: what was acknowledged is synced, nothing is lost.
     pub(crate) fn end_at_next(mut self) {
         tokio::spawn(async move {
@@ -54,13 +59,25 @@ pub(crate) struct Parts {
     pub(crate) meta: MetaHandle,
     pub(crate) engine: Option<Engine>,
     pub(crate) gateway: Option<Gateway>,
-    pub(crate) admin: Option<Admin>,
+    pub(crate) keeper: Option<Background>,
+    pub(crate) admin: Option<Background>,
 }
 
-/// The running admin service.
-pub(crate) struct Admin {
+/// A task that ends when it is told to.
+pub(crate) struct Background {
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<()>,
+}
+
+impl Background {
+    /// Ends it, by force if it takes too long.
+    async fn end(self) {
+        self.stop.cancel();
+        let abort = self.task.abort_handle();
+        if timeout(BACKGROUND_LIMIT, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
 }
 
 impl Parts {
@@ -72,12 +89,8 @@ impl Parts {
             gateway.shutdown().await;
             tracing::info!("no request runs any more");
         }
-        if let Some(admin) = self.admin {
-            admin.stop.cancel();
-            let abort = admin.task.abort_handle();
-            if timeout(ADMIN_LIMIT, admin.task).await.is_err() {
-                abort.abort();
-            }
+        for background in [self.keeper, self.admin].into_iter().flatten() {
+            background.end().await;
         }
         if let Some(engine) = self.engine {
             clean &= within("engine", engine.shutdown()).await.is_some();

@@ -1,8 +1,8 @@
 //! The way up: the order in which parts start, and what happens if one cannot.
 //!
 //! ```text
-//! signals → lock of the data folder → metadata group → key file and root key → engine (disks)
-//!         → admin socket → gateway → admin service → "ready: https://…" on stdout
+//! signals → lock of the data folder → metadata group → key file, cluster key and root key → engine (disks)
+//!         → admin socket → gateway → declared buckets and keys → admin service → "ready: https://…" on stdout
 //! ```
 //!
 //! The admin service answers once the gateway listens, since it says where; callers wait in the socket's backlog.
@@ -10,18 +10,18 @@
 use std::{fs, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
-use cairn_cluster::{DiskFolder, Engine, EngineOptions, RandomIds};
-use cairn_gateway::{Gateway, GatewayOptions, TlsMode};
-use cairn_meta::{Clock, MetaHandle, MetaOptions, SystemClock};
+use cairn_cluster::{ClusterKey, DiskFolder, Engine, EngineOptions, RandomIds, RocksDiskOpener};
+use cairn_gateway::{Gateway, GatewayOptions, Identities, TlsMode};
+use cairn_meta::{CLUSTER_VERSION, Clock, MetaHandle, MetaOptions, SystemClock};
 use cairn_proto::{NodeId, admin::ServerInfo};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     cluster_id::MetaFolder,
-    disks::RocksDisks,
+    declared::{Keeper, KeeperParts},
     identities,
     lock::DataLock,
-    shutdown::{Admin, Parts, Signals},
+    shutdown::{Background, Parts, Signals},
 };
 use crate::{
     admin::{self, AdminService},
@@ -32,8 +32,6 @@ use crate::{
 
 /// The only node there is.
 const NODE: NodeId = NodeId(1);
-/// The only voter there is.
-const VOTER: u64 = 1;
 
 /// Starts all parts, serves until a signal comes, and ends them.
 pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
@@ -44,10 +42,11 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
     MetaFolder::check_disks(&config.meta, &config.disks)?;
     let mut meta_folder = MetaFolder::open(&config.meta)?;
     let cluster_id = meta_folder.cluster_id;
-    let options = MetaOptions { folder: meta_folder.voter(), cluster_id, voter: VOTER, memory: false };
+    let (folder, voter) = (meta_folder.voter_folder(), meta_folder.voter);
+    let options = MetaOptions { folder, cluster_id, voter, memory: false };
     let meta = MetaHandle::start(options, Arc::clone(&clock)).await.context("start the metadata group")?;
     meta_folder.set_formed()?;
-    let mut parts = Parts { meta, engine: None, gateway: None, admin: None };
+    let mut parts = Parts { meta, engine: None, gateway: None, keeper: None, admin: None };
 
     let started = tokio::select! {
         started = start_parts(&config, cluster_id, &clock, &mut parts) => started,
@@ -66,8 +65,10 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
 }
 
 async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, parts: &mut Parts) -> Result<()> {
+    let known = vec![(NODE, CLUSTER_VERSION)];
+    parts.meta.raise_version(known).await.context("raise the cluster version")?;
     let sealer = identities::prepare(config, &parts.meta, clock.as_ref()).await?;
-    let engine = start_engine(config, cluster_id, parts.meta.clone()).await?;
+    let engine = start_engine(config, cluster_id, Arc::clone(sealer.cluster_key()), parts.meta.clone()).await?;
     parts.engine = Some(engine.clone());
     let socket = admin::bind(&config.admin_socket())?;
     let gateway = start_gateway(config, engine.clone(), Arc::clone(&sealer), Arc::clone(clock)).await?;
@@ -79,11 +80,12 @@ async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, 
     // Read at each question: certificates are renewed while the server runs.
     let info = Box::new(move || server_info(&of, texts.clone()));
     let meta_folder = config.meta.display().to_string();
+    parts.keeper = Some(start_keeper(config, &engine, &sealer, clock, keys.clone()).await?);
     let forget_keys = Box::new(move || keys.invalidate());
     let service = AdminService::new(engine, sealer, Arc::clone(clock), forget_keys, info, meta_folder);
     let stop = CancellationToken::new();
     let task = tokio::spawn(admin::serve(service, socket, stop.clone()));
-    parts.admin = Some(Admin { stop, task });
+    parts.admin = Some(Background { stop, task });
 
     let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
     tracing::info!(addresses = ?urls, "ready");
@@ -93,16 +95,41 @@ async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, 
     Ok(())
 }
 
-async fn start_engine(config: &Config, cluster_id: u128, meta: MetaHandle) -> Result<Engine> {
+/// Makes what is declared, and goes on with it in the background.
+async fn start_keeper(
+    config: &Config,
+    engine: &Engine,
+    sealer: &Arc<Sealer>,
+    clock: &Arc<dyn Clock>,
+    keys: Identities,
+) -> Result<Background> {
+    let hangup = Signals::hangup()?;
+    let parts = KeeperParts {
+        engine: engine.clone(),
+        sealer: Arc::clone(sealer),
+        clock: Arc::clone(clock),
+        forget_keys: Box::new(move || keys.invalidate()),
+    };
+    let mut keeper = Keeper::new(config, parts);
+    keeper.start().await;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(keeper.run(hangup, stop.clone()));
+    Ok(Background { stop, task })
+}
+
+async fn start_engine(config: &Config, cluster_id: u128, key: Arc<ClusterKey>, meta: MetaHandle) -> Result<Engine> {
     let options = EngineOptions {
         node: NODE,
         cluster_id,
         folders: config.disks.iter().map(|folder| DiskFolder { folder: folder.clone() }).collect(),
         profile: config.profile,
+        storage_classes: config.storage_classes.clone(),
+        snapshot_every: config.snapshot_every,
         ..EngineOptions::default()
     };
-    let disks = Arc::new(RocksDisks { cluster_id });
-    Engine::start(options, meta, disks, Arc::new(RandomIds::from_system())).await.context("start the object engine")
+    let disks = Arc::new(RocksDiskOpener::new(cluster_id));
+    let ids = Arc::new(RandomIds::from_system());
+    Engine::start(options, key, meta, disks, ids).await.context("start the object engine")
 }
 
 async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clock: Arc<dyn Clock>) -> Result<Gateway> {
@@ -115,6 +142,7 @@ async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clo
         listen: config.s3_listen.clone(),
         tls,
         domains: config.s3_domains.clone(),
+        storage_classes: config.storage_classes.keys().cloned().collect(),
         expires_max: config.presign_expires_max,
         shutdown_within: config.shutdown_limit,
         ..GatewayOptions::default()

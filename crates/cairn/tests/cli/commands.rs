@@ -29,11 +29,33 @@ fn buckets(server: &Server) {
     assert_eq!((&info["quota_bytes"], &info["objects"]), (&serde_json::json!(1_u64 << 30), &serde_json::json!(0)));
     said(&server.run(&["bucket", "quota", "cache", "none"]));
     assert!(said(&server.run(&["bucket", "info", "cache"])).contains("none"));
+    settings(server);
     said(&server.run(&["bucket", "create", "gone"]));
-    said(&server.run(&["bucket", "delete", "gone"]));
+    said(&server.run(&["key", "create", "--bucket", "gone"]));
+    assert!(said(&server.run(&["bucket", "delete", "gone"])).contains("with the access keys limited to it"));
+    assert!(!said(&server.run(&["key", "list"])).contains("gone/"));
     assert!(complained(&server.run(&["bucket", "info", "gone"]), 1).contains("no such bucket"));
     let listed = said(&server.run(&["bucket", "list", "--json"]));
     assert_eq!(listed.lines().map(|line| json(line)["name"].clone()).collect::<Vec<_>>(), ["cache"]);
+}
+
+fn settings(server: &Server) {
+    let told = |words: &[&str]| json(&said(&server.run(&[&["bucket", "info", "--json"], words].concat())));
+    let plain = told(&["cache"]);
+    assert_eq!(plain["settings"], serde_json::json!({"cache": false, "profile": "auto", "etag": "md5"}));
+    let words = ["bucket", "create", "set", "--cache", "--profile", "2+1", "--etag", "fast", "--quota", "1MiB"];
+    said(&server.run(&words));
+    let info = told(&["set"]);
+    assert_eq!(info["settings"], serde_json::json!({"cache": true, "profile": "2+1", "etag": "fast"}));
+    assert_eq!(info["quota_bytes"], serde_json::json!(1 << 20));
+    let shown = said(&server.run(&["bucket", "set", "set", "--cache", "false", "--profile", "auto"]));
+    assert_eq!(shown, "bucket set: profile auto, etag fast\n");
+    assert!(said(&server.run(&["bucket", "list"])).contains("profile auto, etag fast"));
+    assert!(complained(&server.run(&["bucket", "set", "set", "--profile", "8+4"]), 1).contains("needs 12 disks"));
+    assert!(complained(&server.run(&["bucket", "create", "wide", "--profile", "8+4"]), 1).contains("there are 6"));
+    assert!(complained(&server.run(&["bucket", "set", "none", "--cache", "true"]), 1).contains("no such bucket"));
+    complained(&server.run(&["bucket", "set", "set"]), 2);
+    said(&server.run(&["bucket", "delete", "set"]));
 }
 
 fn keys(server: &Server) {
@@ -58,10 +80,33 @@ fn keys(server: &Server) {
     assert!(complained(&server.run(&["key", "remove", access]), 1).contains("no such access key"));
     assert!(!server.log().contains(secret), "no secret in a log");
 
+    keys_that_nobody_saw(server);
+
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let list = cairn(&["key", "list"]).env("CAIRN_DATA", &server.home).stdout(Stdio::from(writer)).status().unwrap();
     assert_eq!(list.code(), Some(141));
+}
+
+/// A key whose secret went nowhere would be open for ever and known to nobody.
+fn keys_that_nobody_saw(server: &Server) {
+    let before = said(&server.run(&["key", "list"]));
+    for words in [
+        &["key", "create", "--bucket", "cache"][..],
+        &["key", "create", "--bucket", "cache", "--json"],
+        &["runner-config", "--bucket", "cache"],
+    ] {
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        for stdout in [Stdio::from(closed), Stdio::from(full)] {
+            let made =
+                cairn(words).env("CAIRN_DATA", &server.home).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+            let text = complained(&made.wait_with_output().unwrap(), 1);
+            assert!(text.contains("is removed again"), "{words:?}: {text}");
+        }
+    }
+    assert_eq!(said(&server.run(&["key", "list"])), before);
 }
 
 fn status_and_check(server: &Server) {

@@ -3,6 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commands;
+mod declared;
+mod doctor;
 mod flags;
+mod kube_api;
+mod kubernetes;
+mod machine;
 mod server;
+mod service;
 mod start;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -42,6 +42,15 @@ pub(crate) fn complained(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{text}\n{}", String::from_utf8_lossy(&output.stdout));
     text
+}
+
+/// Waits until something holds.
+pub(crate) fn until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it does not come to hold");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A running server.
@@ -101,6 +110,11 @@ impl Server {
     /// Runs a command against it.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         cairn(words).env("CAIRN_DATA", &self.home).output().unwrap()
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hangup(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
     /// Sends SIGTERM and waits for the end.

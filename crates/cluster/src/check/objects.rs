@@ -1,6 +1,6 @@
 //! From objects and open uploads down: does every segment that a manifest names have its row?
 
-use cairn_meta::{Body, Extent, ListEntry, ListQuery, MetaError, MetaView, UploadQuery};
+use cairn_meta::{Extent, ListEntry, ListQuery, MetaError, MetaView, UploadQuery};
 use cairn_proto::{BucketId, UploadId};
 
 use super::report::CheckReport;
@@ -62,7 +62,7 @@ fn objects_page(view: &MetaView, query: &ListQuery, name: &str) -> Result<(Page,
         let ListEntry::Object { key, .. } = entry else { continue };
         let Some(row) = view.object(query.bucket, &key)? else { continue };
         page.count += 1;
-        if !matches!(row.body, Body::Inline(_)) {
+        if !row.body.is_inline() {
             let mut at = 0;
             while at < row.bytes {
                 let end = row.bytes.min(at + WINDOW_BYTES);

@@ -46,6 +46,8 @@ pub struct CheckReport {
     pub damaged: Findings,
     /// Rows that name a segment which has no row.
     pub broken: Findings,
+    /// Shards that no row names and that may be newer than the snapshot the metadata was recovered from: kept.
+    pub forgotten: Findings,
     /// Disks that did not answer.
     pub away: Findings,
     /// Garbage rows that wait.
@@ -61,13 +63,14 @@ impl CheckReport {
         self.findings().iter().all(|(_, findings)| findings.count == 0)
     }
 
-    fn findings(&self) -> [(&'static str, &Findings); 6] {
+    fn findings(&self) -> [(&'static str, &Findings); 7] {
         [
             ("lost", &self.lost),
             ("broken", &self.broken),
             ("short of redundancy", &self.short),
             ("damaged", &self.damaged),
             ("orphaned", &self.orphaned),
+            ("newer than the metadata", &self.forgotten),
             ("disks away", &self.away),
         ]
     }

@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 
 use super::report::CheckReport;
 use crate::error::EngineError;
+use crate::label::{SegmentLabel, SegmentOwner};
 use crate::map::profile_of;
 use crate::queues::ShardReport;
 use crate::shared::Shared;
@@ -144,9 +145,24 @@ impl Pass<'_> {
         for (key, (_, verdict)) in keys.into_iter().zip(verdicts.verdicts) {
             if verdict == Verdict::Dead && self.suspects.len() < SUSPECTS_MAX {
                 self.suspects.push((disk, key));
+            } else if verdict == Verdict::Forgotten {
+                self.note_forgotten(disk, key).await;
             }
         }
         Ok(())
+    }
+
+    /// A shard that is newer than the snapshot the metadata began from: by its label it says whose it is.
+    async fn note_forgotten(&mut self, disk: DiskId, key: ShardKey) {
+        let Some(store) = self.disks.get(&disk) else { return };
+        let header = tokio::time::timeout(ANSWERS_WITHIN, store.header(key)).await;
+        let Ok(Ok(Some(header))) = header else { return };
+        let label = SegmentLabel::open(&self.shared.key, key.segment, &header.label);
+        // Snapshots of before are no loss: their rows are what this life began from.
+        if !matches!(label, Some(SegmentLabel { owner: SegmentOwner::Snapshot(_), .. })) {
+            let whose = label.map_or_else(|| "no readable label".to_owned(), |label| label.to_string());
+            self.report.forgotten.add(|| format!("segment {} slot {} on disk {disk}: {whose}", key.segment, key.slot));
+        }
     }
 
     /// Dead shards that are still there after the reaper had its chance, and whose row did not come back into sight.
@@ -251,6 +267,7 @@ fn name_of(referrer: &Referrer) -> String {
     match referrer {
         Referrer::Object { bucket, key, version } => format!("object {key} (bucket {bucket}, version {version})"),
         Referrer::Part { upload, number, .. } => format!("part {number} of upload {upload}"),
+        Referrer::Snapshot { snapshot, .. } => format!("the metadata's snapshot of index {snapshot}"),
     }
 }
 

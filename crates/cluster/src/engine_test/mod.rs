@@ -4,6 +4,7 @@ mod copies;
 mod lives;
 mod reads;
 mod rocks;
+mod sealed;
 mod starts;
 mod storm;
 mod uploads;

@@ -1,12 +1,16 @@
 //! Reads: ranges, bad disks, and versions that are overwritten while they are read.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cairn_proto::Slot;
 use cairn_shard_store::{ShardKey, ShardStore};
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use crate::error::EngineError;
-use crate::testing::{World, bytes_of, collect};
+use crate::options::EngineOptions;
+use crate::testing::{World, bytes_of, collect, options};
 
 const SEGMENT: usize = 3 << 20;
 
@@ -114,6 +118,23 @@ async fn with_three_bad_disks_a_read_fails_and_gives_no_wrong_byte() {
         assert!(matches!(error, EngineError::Corrupt { .. } | EngineError::Unavailable { .. }), "{kind:?}: {error}");
         assert!(body.next().await.is_none());
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_becomes_slow_is_waited_for_no_longer_than_it_used_to_take() {
+    let (delay, patience) = (Duration::from_secs(8), Duration::from_secs(4));
+    let world = World::with(EngineOptions { read_within: delay, ..options(6) }).await;
+    let bytes = bytes_of(SEGMENT + 1_500_003, 28);
+    world.put("key", &bytes).await.unwrap();
+    for _ in 0..8 {
+        assert!(world.get("key").await.unwrap() == bytes);
+    }
+    for number in [1, 4] {
+        world.disk(number).faults().slow_reads(delay);
+    }
+    let start = Instant::now();
+    assert!(world.get("key").await.unwrap() == bytes);
+    assert!(start.elapsed() < patience, "waited {:?} for disks that used to be fast", start.elapsed());
 }
 
 #[tokio::test]

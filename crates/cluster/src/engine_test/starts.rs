@@ -43,6 +43,25 @@ async fn an_emptied_folder_is_a_replacement_that_takes_the_slots() {
 }
 
 #[tokio::test]
+async fn a_replaced_disk_put_back_in_its_place_takes_the_slots_back() {
+    let mut world = World::new(6).await;
+    let bytes = bytes_of(LENGTH, 67);
+    world.put("key", &bytes).await.unwrap();
+    let old = world.opener.take(&folder(3));
+    world.restart().await;
+    let replacement = world.opener.take(&folder(3));
+    world.opener.put(&folder(3), old.clone());
+    world.restart().await;
+    let map = world.engine.shared().map.load();
+    assert_eq!(map.disks[&old.id()].replaced_by, None);
+    assert_eq!(map.disks[&replacement.id()].replaced_by, Some(old.id()));
+    let slots = || map.pgs.values().flat_map(|group| &group.slots);
+    assert!(slots().any(|disk| *disk == old.id()) && slots().all(|disk| *disk != replacement.id()));
+    assert_eq!(world.engine.status().await.unwrap().disks.len(), 6, "nothing is missed");
+    assert!(world.get("key").await.unwrap() == bytes);
+}
+
+#[tokio::test]
 async fn a_mount_that_is_missing_is_refused_until_it_is_back() {
     let mut world = World::new(6).await;
     world.opener.set_mounts((0..6).map(folder).collect());
@@ -56,7 +75,7 @@ async fn a_mount_that_is_missing_is_refused_until_it_is_back() {
     assert_eq!((problems.len(), problems[0].disk), (1, Some(away.id())));
     assert!(problems[0].reason.contains("mount"), "{}", problems[0].reason);
     let status = world.engine.status().await.unwrap();
-    assert_eq!(status.disks.iter().filter(|disk| disk.state.starts_with("left out")).count(), 1);
+    assert_eq!(status.disks.iter().filter(|disk| disk.state == "left out").count(), 1);
     assert!(world.get("key").await.unwrap() == bytes);
     world.put("narrower", &bytes).await.unwrap();
     assert!(world.get("narrower").await.unwrap() == bytes);

@@ -11,7 +11,8 @@ use crate::write::{WriteKind, WriteTarget};
 
 async fn put_part(world: &World, upload: UploadId, number: u16, bytes: &Bytes) -> Result<(), EngineError> {
     let length = Some(u64::try_from(bytes.len()).unwrap());
-    let target = WriteTarget { bucket: world.bucket, key: "key".to_owned(), kind: WriteKind::Part, length };
+    let kind = WriteKind::Part { upload, number };
+    let target = WriteTarget { bucket: world.bucket, key: "key".to_owned(), kind, length, class: None };
     let stored = world.store(target, bytes).await?;
     let part = PartCommit {
         bucket: world.bucket,

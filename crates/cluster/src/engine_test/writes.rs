@@ -36,7 +36,7 @@ async fn every_length_around_the_borders_reads_back() {
             world.engine.commit_object(stored, world.commit(key)).await.unwrap();
             assert!(world.get(key).await.unwrap() == bytes, "{length} bytes, {key}");
             let row = world.open(key).await.unwrap().row().clone();
-            assert_eq!(matches!(row.body, Body::Inline(_)), length <= inline, "{length} bytes");
+            assert_eq!(matches!(row.body, Body::Sealed(_)), length <= inline, "{length} bytes");
         }
     }
     assert_eq!(world.engine.shared().writer.running(), 0);
@@ -157,12 +157,9 @@ async fn one_failed_disk_is_recorded_as_missing_and_two_are_lifted_away() {
     }
 }
 
-#[tokio::test]
-async fn a_disk_attached_again_before_the_commit_has_its_segment_lifted() {
-    let world = World::new(6).await;
-    let bytes = bytes_of(STRIPE, 8);
-    let stored = world.store(world.target("key", Some(u64::try_from(STRIPE).unwrap())), &bytes).await.unwrap();
-    for number in 0..2 {
+/// Raises the attach number of disks, as a restart of their node would.
+async fn attach_again(world: &World, numbers: std::ops::Range<usize>) {
+    for number in numbers {
         let again = Command::AttachDisk {
             disk: world.disk(number).id(),
             node: world.options.node,
@@ -175,6 +172,27 @@ async fn a_disk_attached_again_before_the_commit_has_its_segment_lifted() {
         let attach = world.meta.local().disks().unwrap().into_iter().find(|row| row.id == world.disk(number).id());
         world.disk(number).set_attach(attach.unwrap().attach).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn every_segment_of_an_object_may_be_lifted() {
+    let mut options = crate::testing::options(6);
+    options.segment_bytes_max = 1 << 20;
+    let world = World::with(options).await;
+    let bytes = bytes_of(5 << 20, 14);
+    let stored = world.store(world.target("key", Some(5 << 20)), &bytes).await.unwrap();
+    attach_again(&world, 0..2).await;
+    world.engine.commit_object(stored, world.commit("key")).await.unwrap();
+    assert_eq!(world.meta.local().missing_count().unwrap(), 0, "all five were lifted");
+    assert!(world.get("key").await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_disk_attached_again_before_the_commit_has_its_segment_lifted() {
+    let world = World::new(6).await;
+    let bytes = bytes_of(STRIPE, 8);
+    let stored = world.store(world.target("key", Some(u64::try_from(STRIPE).unwrap())), &bytes).await.unwrap();
+    attach_again(&world, 0..2).await;
     world.engine.commit_object(stored, world.commit("key")).await.unwrap();
     assert_eq!(world.meta.local().missing_count().unwrap(), 0, "the lifted segment is whole");
     assert!(world.get("key").await.unwrap() == bytes);

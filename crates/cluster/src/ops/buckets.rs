@@ -1,9 +1,10 @@
 //! Buckets.
 
-use cairn_meta::{BucketRow, Command};
+use cairn_meta::{BucketRow, BucketSettings, Command, ProfileRow, ProfileWish, SettingsChange};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::map::profile_of;
 
 impl Engine {
     /// A bucket by name.
@@ -17,9 +18,39 @@ impl Engine {
     /// Makes a bucket.
     ///
     /// # Errors
-    /// [`EngineError::BucketExists`].
-    pub async fn create_bucket(&self, name: &str) -> Result<(), EngineError> {
-        self.shared().writer.commit(Command::CreateBucket { name: name.to_owned() }).await?;
+    /// [`EngineError::BucketExists`], [`EngineError::Invalid`] for a profile that is wider than the disks.
+    pub async fn create_bucket(
+        &self,
+        name: &str,
+        settings: BucketSettings,
+        quota_bytes: Option<u64>,
+    ) -> Result<(), EngineError> {
+        self.check_profile(settings.profile)?;
+        let command = Command::CreateBucketWith { name: name.to_owned(), settings, quota_bytes };
+        self.shared().writer.commit(command).await?;
+        Ok(())
+    }
+
+    /// Changes a bucket's settings. Objects that are there stay as they were written.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchBucket`], [`EngineError::Invalid`] for a profile that is wider than the disks.
+    pub async fn set_bucket_settings(&self, name: &str, change: SettingsChange) -> Result<(), EngineError> {
+        self.check_profile(change.profile.and_then(ProfileWish::row))?;
+        let command = Command::SetBucketSettings { name: name.to_owned(), change };
+        self.shared().writer.commit(command).await?;
+        Ok(())
+    }
+
+    /// A profile that the disks cannot carry, those away counted, would be narrowed for ever: told at once.
+    fn check_profile(&self, profile: Option<ProfileRow>) -> Result<(), EngineError> {
+        let Some(profile) = profile else { return Ok(()) };
+        let profile = profile_of(profile)?;
+        let disks = self.shared().disks_expected();
+        if profile.slots() > disks {
+            let why = format!("profile {profile} needs {} disks, there are {disks}", profile.slots());
+            return Err(EngineError::invalid(why));
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use cairn_proto::BucketId;
 use super::{Committed, ObjectCommit, unexpected_reply};
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::read::ObjectReader;
+use crate::read::{ObjectReader, UrlRange};
 use crate::write::{self, ObjectWriter, StoredBytes, WriteTarget};
 
 /// The bytes of an object that came as one part.
@@ -24,10 +24,10 @@ impl Engine {
     /// Begins to write bytes. Nothing is visible before the commit.
     ///
     /// # Errors
-    /// None today; a writer that cannot get disks says so at the first bytes that need one.
+    /// [`EngineError::TooLarge`]; a writer that cannot get disks says so at the first bytes that need one.
     #[expect(clippy::unused_async, reason = "admission of writes will wait here")]
     pub async fn begin_write(&self, target: WriteTarget) -> Result<ObjectWriter, EngineError> {
-        Ok(ObjectWriter::new(self.shared(), target))
+        ObjectWriter::begin(self.shared(), target)
     }
 
     /// Makes written bytes an object: one command, with its conditions.
@@ -45,6 +45,15 @@ impl Engine {
     /// [`EngineError::NoSuchObject`].
     pub async fn open_object(&self, bucket: BucketId, key: &str) -> Result<ObjectReader, EngineError> {
         ObjectReader::open(self.shared(), bucket, key).await
+    }
+
+    /// Opens an object for one range of a presigned URL: all of them are of one version, whatever is written meanwhile.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchObject`]; [`EngineError::VersionUnknown`] where nobody knows which version the URL's
+    /// earlier ranges were of.
+    pub async fn open_range(&self, bucket: BucketId, key: &str, range: &UrlRange) -> Result<ObjectReader, EngineError> {
+        ObjectReader::open_range(self.shared(), bucket, key, range).await
     }
 
     /// The parts an object was made of, or the whole of it as part 1.

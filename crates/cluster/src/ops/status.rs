@@ -1,14 +1,19 @@
 //! How the store stands, for people and for metrics.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use cairn_meta::{GarbageTotals, MetaError, MetaStatus, ProfileRow};
+use cairn_meta::{GarbageTotals, MetaError, MetaStatus, MetaView, PgRow, ProfileRow};
 use cairn_proto::{DiskId, Index, WriterId};
-use cairn_shard_store::DiskState;
+use cairn_shard_store::{DiskState, InstanceStatus};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::map::{ClusterMap, profile_row};
+use crate::want::Want;
 
 /// A disk, or a folder that should be one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,8 +22,12 @@ pub struct DiskReport {
     pub id: Option<DiskId>,
     /// Its folder.
     pub folder: PathBuf,
-    /// `serving`, `read-only: why`, `fenced: why`, `left out: why`, `away`.
-    pub state: String,
+    /// `serving`, `read-only` (it serves reads), `fenced`, `left out` or `away`.
+    pub state: &'static str,
+    /// Why it does not serve, empty if it does.
+    pub reason: String,
+    /// Whether its shards can be read.
+    pub readable: bool,
     /// Whether it takes new segments.
     pub writable: bool,
     /// Size of its file system.
@@ -35,6 +44,8 @@ pub struct DiskReport {
     pub errors: u64,
     /// Whether it was attached since its last inventory.
     pub inventory_pending: bool,
+    /// The instances of its storage engine.
+    pub instances: Vec<InstanceStatus>,
 }
 
 /// The groups of one profile.
@@ -48,6 +59,19 @@ pub struct GroupReport {
     pub writable: usize,
 }
 
+/// Segments with less parity than the server's profile has, and than anybody chose.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NarrowReport {
+    /// Their profile.
+    pub profile: ProfileRow,
+    /// How many; [`NARROW_COUNTED_MAX`] stands for as many or more.
+    pub segments: usize,
+}
+
+/// Segments of one profile that a status counts at most.
+pub const NARROW_COUNTED_MAX: usize = 100_000;
+const PAGE: usize = 1000;
+
 /// How the store stands.
 #[derive(Clone, Debug)]
 pub struct EngineStatus {
@@ -55,12 +79,21 @@ pub struct EngineStatus {
     pub disks: Vec<DiskReport>,
     /// Groups by profile, widest first.
     pub groups: Vec<GroupReport>,
+    /// The server's profile with all disks there; none without a disk.
+    pub profile: Option<ProfileRow>,
+    /// What was written with less parity while disks were away. Repair does not rewrite it: it is a cache's, and goes
+    /// as it is overwritten.
+    pub narrow: Vec<NarrowReport>,
     /// Shards known to be missing: repair's work list, exact.
     pub missing_shards: u64,
     /// Shards being rebuilt right now.
     pub repairs_running: u64,
     /// Shards rebuilt since start.
     pub repaired_shards: u64,
+    /// Segments that no disk can give back, as far as repair has tried them: their objects are lost.
+    pub lost_segments: u64,
+    /// Of the missing shards, those of lost segments.
+    pub lost_shards: u64,
     /// Overwritten and deleted versions that wait for their readers, exact.
     pub garbage: GarbageTotals,
     /// Whether an object larger than the inline limit can be written now.
@@ -71,11 +104,35 @@ pub struct EngineStatus {
     pub segments_running: usize,
     /// The index the figures are of.
     pub index: Index,
+    /// How old the newest snapshot of the metadata on the disks is; none without one.
+    pub snapshot_age: Option<Duration>,
     /// The metadata group as this member sees it; in this release it is one copy.
     pub meta: MetaStatus,
 }
 
+/// What the disks can serve now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// Whether some placement group has disks enough to be read.
+    pub readable: bool,
+    /// Whether some placement group takes new segments.
+    pub writable: bool,
+}
+
 impl Engine {
+    /// What the disks can serve now. Disks whose status is old are asked: call it off the async threads.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        let (disks, map) = (&self.shared().disks, self.shared().map.load());
+        let standing = || map.pgs.values().filter(|group| !group.retired);
+        let readable = |group: &PgRow| {
+            let up = group.slots.iter().filter(|disk| disks.up(**disk)).count();
+            up >= usize::from(group.profile.data)
+        };
+        let writable = |group: &PgRow| group.slots.iter().all(|disk| disks.writable(*disk));
+        Service { readable: standing().any(readable), writable: standing().any(writable) }
+    }
+
     /// How the store stands. Served from what this member has applied, so that it answers without a leader too.
     ///
     /// # Errors
@@ -84,21 +141,33 @@ impl Engine {
         let shared = self.shared();
         let view = shared.meta.local();
         let index = view.index();
-        let totals =
-            tokio::task::spawn_blocking(move || Ok::<_, MetaError>((view.missing_count()?, view.garbage_totals()?)));
-        let (missing_shards, garbage) = totals.await.map_err(|_| EngineError::Shutdown)??;
-        let groups = self.group_reports();
+        let (map, profile) = (shared.map.load(), shared.server_profile());
+        let chosen: Vec<ProfileRow> = shared.options.storage_classes.values().copied().map(profile_row).collect();
+        let counted = Arc::clone(shared);
+        let totals = tokio::task::spawn_blocking(move || {
+            let narrow = profile.map_or(Ok(Vec::new()), |profile| narrow(&view, &map, profile, chosen))?;
+            let (missing, garbage, lost) = (view.missing_count()?, view.garbage_totals()?, counted.lost.totals(&view)?);
+            Ok::<_, MetaError>((missing, garbage, lost, narrow, view.snapshots()?.pop()))
+        });
+        let (missing_shards, garbage, lost, narrow, snapshot) = totals.await.map_err(|_| EngineError::Shutdown)??;
+        let ordinary = profile.map(|profile| Want::new(profile, false));
         Ok(EngineStatus {
             disks: self.disk_reports(),
-            writable: groups.iter().any(|group| group.writable > 0),
-            groups,
+            writable: ordinary.is_some_and(|want| shared.draw_group(want, &[]).is_some()),
+            groups: self.group_reports(),
+            profile,
+            narrow,
             missing_shards,
             repairs_running: shared.repairing.load(Ordering::Relaxed),
             repaired_shards: shared.repaired.load(Ordering::Relaxed),
+            lost_segments: lost.segments,
+            lost_shards: lost.shards,
             garbage,
             writer: shared.writer.id(),
             segments_running: shared.writer.running(),
             index,
+            snapshot_age: snapshot
+                .map(|row| Duration::from_millis(shared.meta.now_ms().saturating_sub(row.created_ms))),
             meta: shared.meta.status(),
         })
     }
@@ -108,10 +177,13 @@ impl Engine {
         let mut reports = Vec::new();
         for disk in shared.disks.all() {
             let row = map.disks.get(&disk.id);
+            let (state, reason) = state_words(&disk.status.state);
             reports.push(DiskReport {
                 id: Some(disk.id),
                 folder: disk.folder.clone(),
-                state: state_text(&disk.status.state),
+                state,
+                reason,
+                readable: !matches!(disk.status.state, DiskState::Fenced(_)),
                 writable: shared.disks.writable(disk.id),
                 bytes_total: disk.status.bytes_total,
                 bytes_free: disk.status.bytes_free,
@@ -119,16 +191,17 @@ impl Engine {
                 bytes_live: disk.status.bytes_live,
                 shards: disk.status.shards,
                 errors: disk.status.errors + shared.disks.failures(disk.id),
+                instances: disk.store.instances(),
                 inventory_pending: row.is_some_and(|row| row.inventory != Some(row.attach)),
             });
         }
         for problem in shared.disks.problems() {
-            reports.push(away(problem.disk, problem.folder, format!("left out: {}", problem.reason)));
+            reports.push(away(problem.disk, problem.folder, "left out", problem.reason));
         }
         for row in map.standing_disks() {
             let folder = PathBuf::from(&row.folder);
             if !reports.iter().any(|report| report.id == Some(row.id) || report.folder == folder) {
-                reports.push(away(Some(row.id), folder, "away".to_owned()));
+                reports.push(away(Some(row.id), folder, "away", String::new()));
             }
         }
         reports
@@ -152,19 +225,52 @@ impl Engine {
     }
 }
 
-fn state_text(state: &DiskState) -> String {
+/// Counts the segments in groups of less parity than `profile`, but for profiles that a storage class or a bucket has
+/// by choice.
+fn narrow(
+    view: &MetaView,
+    map: &ClusterMap,
+    profile: ProfileRow,
+    mut chosen: Vec<ProfileRow>,
+) -> Result<Vec<NarrowReport>, MetaError> {
+    let buckets = view.buckets("", None, PAGE)?;
+    chosen.extend(buckets.iter().filter_map(|bucket| bucket.settings.profile));
+    let mut found: BTreeMap<(u8, u8), usize> = BTreeMap::new();
+    for group in map.pgs.values() {
+        if group.profile.parity >= profile.parity || chosen.contains(&group.profile) {
+            continue;
+        }
+        let count = found.entry((group.profile.parity, group.profile.data)).or_default();
+        let mut after = None;
+        while *count < NARROW_COUNTED_MAX {
+            let page = view.segments(group.id, after, PAGE)?;
+            *count += page.len();
+            after = page.last().map(|(segment, _)| *segment);
+            if page.len() < PAGE {
+                break;
+            }
+        }
+    }
+    let found = found.into_iter().filter(|(_, segments)| *segments > 0);
+    let report = |((parity, data), segments)| NarrowReport { profile: ProfileRow { data, parity }, segments };
+    Ok(found.map(report).collect())
+}
+
+fn state_words(state: &DiskState) -> (&'static str, String) {
     match state {
-        DiskState::Serving => "serving".to_owned(),
-        DiskState::ReadOnly(reason) => format!("read-only: {reason}"),
-        DiskState::Fenced(reason) => format!("fenced: {reason}"),
+        DiskState::Serving => ("serving", String::new()),
+        DiskState::ReadOnly(reason) => ("read-only", reason.to_string()),
+        DiskState::Fenced(reason) => ("fenced", reason.to_string()),
     }
 }
 
-fn away(id: Option<DiskId>, folder: PathBuf, state: String) -> DiskReport {
+fn away(id: Option<DiskId>, folder: PathBuf, state: &'static str, reason: String) -> DiskReport {
     DiskReport {
         id,
         folder,
         state,
+        reason,
+        readable: false,
         writable: false,
         bytes_total: 0,
         bytes_free: 0,
@@ -173,5 +279,6 @@ fn away(id: Option<DiskId>, folder: PathBuf, state: String) -> DiskReport {
         shards: 0,
         errors: 0,
         inventory_pending: false,
+        instances: Vec::new(),
     }
 }

@@ -33,6 +33,8 @@ type Batch = Result<Vec<Bytes>, EngineError>;
 /// The bytes of an open object, in order. It ends early only with an error.
 pub struct ObjectBody {
     ready: VecDeque<Bytes>,
+    /// Why there are no bytes: told first.
+    failed: Option<EngineError>,
     source: Option<Source>,
     bytes_left: u64,
 }
@@ -51,19 +53,24 @@ impl Drop for Source {
 impl ObjectBody {
     pub(super) fn start(shared: Arc<Shared>, hold: Arc<Hold>, row: Arc<ObjectRow>, range: Range<u64>) -> Self {
         let bytes_left = range.end - range.start;
-        if let Body::Inline(bytes) = &row.body {
+        if let Some(inline) = hold.inline(&shared, &row) {
             let cut = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-            let piece = cut.and_then(|(start, end)| bytes.get(start..end)).map(|piece| bytes.slice_ref(piece));
+            let (piece, failed) = match inline {
+                Ok(bytes) => {
+                    (cut.and_then(|(start, end)| bytes.get(start..end).map(|piece| bytes.slice_ref(piece))), None)
+                }
+                Err(error) => (None, Some(error)),
+            };
             let ready = piece.filter(|piece| !piece.is_empty()).into_iter().collect();
-            return Self { ready, source: None, bytes_left };
+            return Self { ready, failed, source: None, bytes_left };
         }
         if bytes_left == 0 {
-            return Self { ready: VecDeque::new(), source: None, bytes_left };
+            return Self { ready: VecDeque::new(), failed: None, source: None, bytes_left };
         }
         let (sender, batches) = mpsc::channel(1);
         let feed = Feed { shared, hold, row, sender };
         let task = tokio::spawn(feed.run(range));
-        Self { ready: VecDeque::new(), source: Some(Source { batches, task }), bytes_left }
+        Self { ready: VecDeque::new(), failed: None, source: Some(Source { batches, task }), bytes_left }
     }
 
     /// Bytes that are still to come.
@@ -77,6 +84,10 @@ impl Stream for ObjectBody {
     type Item = Result<Bytes, EngineError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(error) = self.failed.take() {
+            self.bytes_left = 0;
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);

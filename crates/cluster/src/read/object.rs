@@ -3,12 +3,15 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use cairn_meta::{MetaView, ObjectRow};
+use bytes::Bytes;
+use cairn_meta::{Body, MetaView, ObjectRow};
 use cairn_proto::{BucketId, VersionId, WriterId};
 
 use crate::error::EngineError;
 use crate::pins::Pin;
 use crate::read::ObjectBody;
+use crate::read::url_versions::{SeenVersion, UrlRange};
+use crate::sealing::{Purpose, place_of_inline};
 use crate::shared::Shared;
 
 /// Keeps a version's bytes readable until dropped.
@@ -45,6 +48,32 @@ impl Hold {
         Ok((hold, row, view))
     }
 
+    /// Holds by the version's name from now on.
+    pub(super) fn by_name(&self) {
+        self.pinned.lock().expect("no holder of this lock panics").1.by_name();
+    }
+
+    pub(super) fn is_of(&self, bucket: BucketId, key: &str) -> bool {
+        self.bucket == bucket && self.key == key
+    }
+
+    pub(super) fn is_same_object(&self, other: &Self) -> bool {
+        self.is_of(other.bucket, &other.key)
+    }
+
+    /// The bytes of a row that has them in itself, opened; none for a row that has not.
+    pub(crate) fn inline(&self, shared: &Shared, row: &ObjectRow) -> Option<Result<Bytes, EngineError>> {
+        match &row.body {
+            Body::Inline(bytes) => Some(Ok(bytes.clone())),
+            Body::Sealed(sealed) => {
+                let bound = place_of_inline(self.bucket, &self.key, &row.etag);
+                let plain = shared.key.open(Purpose::Inline, &bound, sealed);
+                Some(plain.map_err(|error| EngineError::Sealed { key: self.key.clone(), error }))
+            }
+            Body::Extents(_) | Body::Parts { .. } => None,
+        }
+    }
+
     /// Called between pieces: fails where the bytes may be gone.
     pub(crate) async fn check(&self) -> Result<(), EngineError> {
         let writer = self.pinned.lock().expect("no holder of this lock panics").0;
@@ -71,7 +100,32 @@ pub struct ObjectReader {
 impl ObjectReader {
     pub(crate) async fn open(shared: &Arc<Shared>, bucket: BucketId, key: &str) -> Result<Self, EngineError> {
         let (hold, row, _) = Hold::take(shared, bucket, key).await?;
-        Ok(Self { shared: Arc::clone(shared), hold: Arc::new(hold), row: Arc::new(row) })
+        Ok(Self::of(shared, SeenVersion { hold: Arc::new(hold), row: Arc::new(row) }))
+    }
+
+    /// Opens the version that the URL's ranges are of.
+    pub(crate) async fn open_range(
+        shared: &Arc<Shared>,
+        bucket: BucketId,
+        key: &str,
+        range: &UrlRange,
+    ) -> Result<Self, EngineError> {
+        if let Some(seen) = shared.urls.find(range.url, bucket, key) {
+            if seen.hold.check().await.is_ok() {
+                return Ok(Self::of(shared, seen));
+            }
+            shared.urls.forget(range.url);
+        }
+        let (hold, row, _) = Hold::take(shared, bucket, key).await?;
+        if range.may_have_seen_another(&row) {
+            return Err(EngineError::VersionUnknown);
+        }
+        let seen = SeenVersion { hold: Arc::new(hold), row: Arc::new(row) };
+        Ok(Self::of(shared, shared.urls.remember(range.url, seen)))
+    }
+
+    fn of(shared: &Arc<Shared>, SeenVersion { hold, row }: SeenVersion) -> Self {
+        Self { shared: Arc::clone(shared), hold, row }
     }
 
     /// The version's row.

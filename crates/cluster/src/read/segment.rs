@@ -6,17 +6,19 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_erasure::{Codec, StripeLayout};
 use cairn_meta::SegmentRow;
 use cairn_proto::{DiskId, PgId, SegmentId, Slot};
-use cairn_shard_store::{SealedUnit, ShardKey, ShardStore, ShardStoreError, UnitPlace};
+use cairn_shard_store::{SealedUnit, ShardKey, ShardStoreError, UnitPlace};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::latency::wait_for;
 use crate::error::EngineError;
 use crate::map::profile_of;
 use crate::queues::ShardReport;
@@ -178,8 +180,10 @@ impl SegmentReader {
         key: ShardKey,
         stripes: Range<u32>,
     ) -> Result<Vec<Option<Bytes>>, ShardStoreError> {
-        let store: Arc<dyn ShardStore> = self.shared.disks.get(disk).ok_or(ShardStoreError::NotFound { key })?;
-        store.read_units(key, stripes).await
+        let (store, timing) = self.shared.disks.timed(disk).ok_or(ShardStoreError::NotFound { key })?;
+        let answer = store.read_units(key, stripes).await;
+        timing.end(answer.is_ok());
+        answer
     }
 
     fn note_bad(&self, slot: usize) {
@@ -232,6 +236,9 @@ struct Gathering<'a> {
     wanted: &'a [bool],
     units: Vec<StripeUnits>,
     asks: Vec<Ask>,
+    /// When a slot that was asked is late.
+    late_at: Vec<Instant>,
+    latencies: Vec<Option<Duration>>,
     order: Vec<usize>,
     running: FuturesUnordered<BoxFuture<'a, SlotAnswer>>,
 }
@@ -242,6 +249,8 @@ impl<'a> Gathering<'a> {
         Self {
             units: vec![vec![None; slots]; stripes.len()],
             asks: vec![Ask::No; slots],
+            late_at: vec![Instant::now(); slots],
+            latencies: reader.shared.disks.latencies(&reader.source.disks),
             order: reader.order(),
             running: FuturesUnordered::new(),
             reader,
@@ -251,25 +260,22 @@ impl<'a> Gathering<'a> {
     }
 
     async fn run(&mut self) -> Result<(), EngineError> {
-        let options = &self.reader.shared.options;
-        let start = Instant::now();
-        let mut late_at = start + options.read_within;
-        let give_up_at = start + options.give_up_after;
+        let give_up_at = Instant::now() + self.reader.shared.options.give_up_after;
         self.ask_wanted();
         while !self.satisfied() {
             self.ask_spares();
             if self.running.is_empty() {
                 return Err(self.too_few());
             }
+            let wake_at = self.next_late().map_or(give_up_at, |late_at| late_at.min(give_up_at));
             tokio::select! {
                 biased;
                 Some((slot, units)) = self.running.next() => self.take(slot, units),
-                () = tokio::time::sleep_until(late_at) => {
+                () = tokio::time::sleep_until(wake_at) => {
                     if Instant::now() >= give_up_at {
                         return Err(EngineError::unavailable(format!("disks do not answer for segment {}", self.reader.source.segment)));
                     }
                     self.mark_late();
-                    late_at = (late_at + options.read_within).min(give_up_at);
                 }
             }
         }
@@ -287,6 +293,10 @@ impl<'a> Gathering<'a> {
 
     fn ask(&mut self, slot: usize) {
         self.asks[slot] = Ask::Pending;
+        let options = &self.reader.shared.options;
+        let own = self.latencies.get(slot).copied().flatten();
+        let wait = wait_for(own, &self.latencies, options.read_within_min, options.read_within);
+        self.late_at[slot] = Instant::now() + wait;
         let (reader, stripes) = (self.reader, self.stripes.clone());
         let Ok(number) = u8::try_from(slot) else { return };
         self.running.push(Box::pin(async move { (slot, reader.read_slot(Slot(number), stripes).await) }));
@@ -302,8 +312,19 @@ impl<'a> Gathering<'a> {
         }
     }
 
+    /// When the next slot that is waited for is late.
+    fn next_late(&self) -> Option<Instant> {
+        let pending = self.asks.iter().zip(&self.late_at).filter(|(ask, _)| **ask == Ask::Pending);
+        pending.map(|(_, late_at)| *late_at).min()
+    }
+
     fn mark_late(&mut self) {
-        for (slot, ask) in self.asks.iter_mut().enumerate().filter(|(_, ask)| **ask == Ask::Pending) {
+        let now = Instant::now();
+        let pending = self.asks.iter_mut().zip(&self.late_at).enumerate();
+        for (slot, (ask, late_at)) in pending.filter(|(_, (ask, _))| **ask == Ask::Pending) {
+            if *late_at > now {
+                continue;
+            }
             *ask = Ask::Late;
             if let Some(disk) = self.reader.source.disks[slot] {
                 self.reader.shared.disks.note_slow(disk);

@@ -1,23 +1,26 @@
 //! Folders whose disk is out of service: looked at again until it is back, replaced, or a person acts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use cairn_proto::DiskId;
-use cairn_shard_store::{DiskState, DiskStatus, FenceReason};
+use cairn_shard_store::{DiskState, DiskStatus, FenceReason, FolderState};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::rest::Rests;
 use super::{Pace, Upkeep};
-use crate::disks::FolderState;
+use crate::disks::FolderProblem;
 use crate::error::EngineError;
+use crate::shared::Shared;
 use crate::start::take_folder;
 
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
-const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+/// A folder that does not even show what lies in it is left out; its look goes on alone, and none is made beside it.
+const LOOKED_WITHIN: Duration = Duration::from_secs(10);
 const TRY_AGAIN_LONGEST: Duration = Duration::from_secs(30);
 /// Free space from which a disk that found none is opened again: half of what is kept for cleaning.
 const SPACE_AGAIN_PERCENT: u64 = 2;
@@ -25,21 +28,35 @@ const SPACE_AGAIN_PERCENT: u64 = 2;
 const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
 const UNREADABLE_LONGEST: Duration = Duration::from_secs(600);
 
-/// Folders that rest after they could not be taken.
+/// What is known of the folders that are out of service.
 pub(crate) struct FoldersState {
-    resting: Mutex<Vec<(PathBuf, FolderState, Instant, Duration)>>,
+    folders: Mutex<BTreeMap<PathBuf, Attempts>>,
     unreadable: Rests<DiskId>,
-    /// Folders being taken for longer than a step waits: a rebuild of an index reads the whole log's headers.
-    taking: Mutex<Vec<PathBuf>>,
+}
+
+/// The attempts to take one folder.
+#[derive(Default)]
+struct Attempts {
+    /// One is being made, maybe for longer than a step waits: an index that is rebuilt reads the whole log's headers.
+    running: bool,
+    /// The last one failed.
+    rest: Option<Rest>,
+}
+
+struct Rest {
+    /// What the folder showed then.
+    was: FolderState,
+    until: Instant,
+    pause: Duration,
 }
 
 impl FoldersState {
     pub(crate) fn new() -> Self {
-        Self {
-            resting: Mutex::default(),
-            unreadable: Rests::new(UNREADABLE_FIRST, UNREADABLE_LONGEST),
-            taking: Mutex::default(),
-        }
+        Self { folders: Mutex::default(), unreadable: Rests::new(UNREADABLE_FIRST, UNREADABLE_LONGEST) }
+    }
+
+    fn folders(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Attempts>> {
+        self.folders.lock().expect("no holder of this lock panics")
     }
 
     /// A folder that shows what it showed when it last failed rests; one that changed is tried at once.
@@ -47,60 +64,110 @@ impl FoldersState {
         if matches!(state, FolderState::Disk { id, .. } if self.unreadable.rests(id)) {
             return true;
         }
-        let resting = self.resting.lock().expect("no holder of this lock panics");
-        resting.iter().any(|(known, was, until, _)| known == folder && was == state && Instant::now() < *until)
+        let folders = self.folders();
+        let rest = folders.get(folder).and_then(|attempts| attempts.rest.as_ref());
+        rest.is_some_and(|rest| rest.was == *state && Instant::now() < rest.until)
     }
 
     fn failed(&self, folder: &Path, state: FolderState, first: Duration) {
-        let mut resting = self.resting.lock().expect("no holder of this lock panics");
-        let last = resting.iter().find(|(known, was, ..)| known == folder && *was == state).map(|(.., pause)| *pause);
-        let pause = last.map_or(first, |pause| (pause * 2).min(TRY_AGAIN_LONGEST));
-        resting.retain(|(known, ..)| known != folder);
-        resting.push((folder.to_owned(), state, Instant::now() + pause, pause));
-    }
-
-    /// Whether the folder is being taken by an earlier step.
-    fn is_taking(&self, folder: &Path) -> bool {
-        self.taking.lock().expect("no holder of this lock panics").iter().any(|known| known == folder)
+        let mut folders = self.folders();
+        let attempts = folders.entry(folder.to_owned()).or_default();
+        let last = attempts.rest.as_ref().filter(|rest| rest.was == state);
+        let pause = last.map_or(first, |rest| (rest.pause * 2).min(TRY_AGAIN_LONGEST));
+        attempts.rest = Some(Rest { was: state, until: Instant::now() + pause, pause });
     }
 
     fn worked(&self, folder: &Path) {
-        self.resting.lock().expect("no holder of this lock panics").retain(|(known, ..)| known != folder);
+        self.folders().remove(folder);
     }
 }
 
-/// A folder that is being taken; dropped when that ended, well or not.
-struct Taking {
+/// The one attempt that is made at a folder: a look, then the opening. Dropped when that ended, well or not.
+struct Attempt {
     folders: Arc<FoldersState>,
     folder: PathBuf,
 }
 
-impl Taking {
-    fn begin(folders: &Arc<FoldersState>, folder: &Path) -> Self {
-        folders.taking.lock().expect("no holder of this lock panics").push(folder.to_owned());
-        Self { folders: Arc::clone(folders), folder: folder.to_owned() }
+impl Attempt {
+    /// None while another one is being made.
+    fn begin(folders: &Arc<FoldersState>, folder: &Path) -> Option<Self> {
+        let mut known = folders.folders();
+        let attempts = known.entry(folder.to_owned()).or_default();
+        if std::mem::replace(&mut attempts.running, true) {
+            return None;
+        }
+        Some(Self { folders: Arc::clone(folders), folder: folder.to_owned() })
     }
 }
 
-impl Drop for Taking {
+impl Drop for Attempt {
     fn drop(&mut self) {
-        self.folders.taking.lock().expect("no holder of this lock panics").retain(|known| *known != self.folder);
+        if let Some(attempts) = self.folders.folders().get_mut(&self.folder) {
+            attempts.running = false;
+        }
     }
+}
+
+/// Takes folders that are not in service and do not rest. Answers whether a disk came into service.
+///
+/// Folders that hold a disk come first: a disk that moved is then known by its new folder, and the empty folder it left
+/// does not pass for its replacement.
+pub(crate) async fn take_waiting(shared: &Arc<Shared>) -> bool {
+    let waiting = waiting_folders(shared).await;
+    let (holding, others): (Vec<_>, Vec<_>) =
+        waiting.into_iter().partition(|(_, state)| matches!(state, FolderState::Disk { .. }));
+    let mut came = false;
+    // One after another: of two folders with the same disk the second is then known as a copy.
+    for (attempt, state) in holding.into_iter().chain(others) {
+        came |= take(shared, attempt, state).await;
+    }
+    came
+}
+
+/// Folders to be taken, with what lies in them.
+async fn waiting_folders(shared: &Arc<Shared>) -> Vec<(Attempt, FolderState)> {
+    let serving: Vec<PathBuf> = shared.disks.all().into_iter().map(|disk| disk.folder).collect();
+    let folders = shared.options.folders.iter().map(|disk| &disk.folder).filter(|folder| !serving.contains(folder));
+    let looks = folders.filter_map(|folder| Attempt::begin(&shared.folders, folder)).map(|attempt| {
+        let (opener, folder) = (Arc::clone(&shared.opener), attempt.folder.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            let state = opener.inspect(&attempt.folder);
+            (attempt, state)
+        });
+        async move {
+            let looked = tokio::time::timeout(LOOKED_WITHIN.min(shared.options.open_within), look).await;
+            if looked.is_err() {
+                let disk = shared.known_disk(&folder).map(|(disk, _)| disk);
+                let reason = "its file system does not answer: it is looked at again when it does".to_owned();
+                shared.disks.set_problem(FolderProblem { folder, disk, reason });
+            }
+            looked.ok()?.ok()
+        }
+    });
+    let looked = join_all(looks).await.into_iter().flatten();
+    looked.filter(|(attempt, state)| !shared.folders.rests(&attempt.folder, state)).collect()
+}
+
+/// Takes a folder. One that needs longer than a step may goes on by itself.
+async fn take(shared: &Arc<Shared>, attempt: Attempt, state: FolderState) -> bool {
+    let (shared, within) = (Arc::clone(shared), shared.options.open_within);
+    let taking = tokio::spawn(async move {
+        let taken = take_folder(&shared, &attempt.folder).await;
+        match taken {
+            true => shared.folders.worked(&attempt.folder),
+            false => shared.folders.failed(&attempt.folder, state, shared.options.upkeep_interval),
+        }
+        taken
+    });
+    // Still at it: what comes of it is seen by a later step.
+    matches!(tokio::time::timeout(within, taking).await, Ok(Ok(true)))
 }
 
 impl Upkeep {
     /// Takes disks that are gone out of the table, and folders whose disk is there into it.
     pub(crate) async fn folders_step(&self) -> Result<Pace, EngineError> {
         self.drop_gone_disks().await;
-        let mut waiting = self.waiting_folders().await;
-        // Folders that hold a disk come first: a disk that moved is then known by its new folder, and the empty folder
-        // it left does not pass for its replacement.
-        waiting.sort_by_key(|(_, state)| !matches!(state, FolderState::Disk { .. }));
-        let (holding, others): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(_, state)| matches!(state, FolderState::Disk { .. }));
-        let mut taken = join_all(holding.into_iter().map(|(folder, state)| self.take(folder, state))).await;
-        taken.extend(join_all(others.into_iter().map(|(folder, state)| self.take(folder, state))).await);
-        if taken.contains(&true) {
+        if take_waiting(&self.shared).await {
             self.disks_came();
         }
         Ok(self.idle())
@@ -127,49 +194,12 @@ impl Upkeep {
 
     async fn drop_disk(&self, disk: DiskId, state: DiskState) {
         if let DiskState::Fenced(FenceReason::ReadFailed(_)) | DiskState::ReadOnly(FenceReason::ReadFailed(_)) = state {
-            self.folders.unreadable.failed(disk);
+            self.shared.folders.unreadable.failed(disk);
         }
         let Some(store) = self.shared.disks.remove(disk) else { return };
         // Its files are locked until it is closed; a close that hangs leaves the folder out until it ends.
         if tokio::time::timeout(CLOSED_WITHIN, store.close()).await.is_err() {
             warn!(%disk, "a disk that is gone does not close");
-        }
-    }
-
-    /// Folders that are not in service and do not rest, with what lies in them.
-    async fn waiting_folders(&self) -> Vec<(PathBuf, FolderState)> {
-        let serving: Vec<PathBuf> = self.shared.disks.all().into_iter().map(|disk| disk.folder).collect();
-        let folders = self.shared.options.folders.iter().map(|disk| disk.folder.clone());
-        let looks =
-            folders.filter(|folder| !serving.contains(folder) && !self.folders.is_taking(folder)).map(|folder| async {
-                let (opener, path) = (Arc::clone(&self.shared.opener), folder.clone());
-                let look = tokio::task::spawn_blocking(move || opener.inspect(&path));
-                // A folder that does not answer is as good as missing; it is looked at again.
-                let state = match tokio::time::timeout(CLOSED_WITHIN, look).await {
-                    Ok(Ok(state)) => state,
-                    _ => return None,
-                };
-                (!self.folders.rests(&folder, &state)).then_some((folder, state))
-            });
-        join_all(looks).await.into_iter().flatten().collect()
-    }
-
-    /// Takes a folder. One that needs longer than a step may goes on by itself, and no second attempt is made beside it.
-    async fn take(&self, folder: PathBuf, state: FolderState) -> bool {
-        let taking = Taking::begin(&self.folders, &folder);
-        let shared = Arc::clone(&self.shared);
-        let attempt = tokio::spawn(async move { take_folder(&shared, &taking.folder).await });
-        match tokio::time::timeout(TAKEN_WITHIN, attempt).await {
-            Ok(Ok(true)) => {
-                self.folders.worked(&folder);
-                true
-            }
-            // Still at it: what comes of it is seen by a later step.
-            Err(_) => false,
-            Ok(_) => {
-                self.folders.failed(&folder, state, self.shared.options.upkeep_interval);
-                false
-            }
         }
     }
 }

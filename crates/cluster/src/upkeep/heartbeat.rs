@@ -1,8 +1,7 @@
 //! How each disk of this node stands: changes are logged, and wake what waited for them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Mutex;
 
 use cairn_proto::DiskId;
 use cairn_shard_store::{DiskState, FenceReason};
@@ -10,9 +9,6 @@ use tracing::{info, warn};
 
 use super::{Pace, Upkeep};
 use crate::error::EngineError;
-
-/// A table that takes longer to ask has a hung disk in it.
-const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What was seen last.
 #[derive(Default)]
@@ -38,20 +34,12 @@ struct Changes {
 impl Upkeep {
     /// Looks at all disks once.
     pub(crate) async fn heartbeat_step(&self) -> Result<Pace, EngineError> {
-        let shared = Arc::clone(&self.shared);
-        let asked = tokio::task::spawn_blocking(move || {
-            let disks = shared.disks.all().into_iter();
-            let seen = disks.map(|disk| {
-                let writable = shared.disks.writable(disk.id);
-                (disk.id, Seen { state: disk.status.state, writable })
-            });
-            seen.collect::<BTreeMap<_, _>>()
+        let disks = &self.shared.disks;
+        let seen = disks.all().into_iter().map(|disk| {
+            let writable = disks.writable(disk.id);
+            (disk.id, Seen { state: disk.status.state, writable })
         });
-        let Ok(now) = tokio::time::timeout(ASKED_WITHIN, asked).await else {
-            warn!("a disk does not even tell how it stands");
-            return Ok(self.idle());
-        };
-        let now = now.map_err(|_| EngineError::Shutdown)?;
+        let now: BTreeMap<_, _> = seen.collect();
         let before =
             std::mem::replace(&mut *self.heartbeat.seen.lock().expect("no holder of this lock panics"), now.clone());
         log_changes(&before, &now);

@@ -8,6 +8,7 @@
 //! scrub         per disk: re-reads shards ──▶ missing
 //! repair        missing ──▶ whole
 //! reaper        garbage, abandoned segments, dead uploads ──▶ space
+//! snapshots     the metadata ──▶ segments, daily; the list of them on every disk
 //! cleaner       per disk: dead units ──▶ space of the file system
 //! ```
 //!
@@ -35,11 +36,16 @@ mod rest;
 mod run;
 mod scrub;
 pub(crate) mod segment_pages;
+mod snapshots;
 
+#[cfg(test)]
+mod settings_test;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod upkeep_test;
+#[cfg(test)]
+mod url_versions_test;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +56,7 @@ use tokio::sync::Notify;
 use crate::error::EngineError;
 use crate::shared::Shared;
 
+pub(crate) use disks_watch::{FoldersState, take_waiting};
 pub(crate) use run::{UpkeepHandle, start};
 
 /// A disk that does not answer upkeep in this time rests.
@@ -73,6 +80,7 @@ pub(crate) struct Wakes {
     pub(crate) groups: Notify,
     pub(crate) repair: Notify,
     pub(crate) reaper: Notify,
+    pub(crate) snapshots: Notify,
 }
 
 /// The state of all duties; each step of a duty is a method in the duty's file.
@@ -81,11 +89,12 @@ pub(crate) struct Upkeep {
     pub(crate) calls: calls::DiskCalls,
     pub(crate) wakes: Wakes,
     pub(crate) heartbeat: heartbeat::HeartbeatState,
-    pub(crate) folders: Arc<disks_watch::FoldersState>,
     pub(crate) inventory: inventory::InventoryState,
     pub(crate) repair: repair::RepairState,
     pub(crate) reaper: reaper::ReaperState,
     pub(crate) scrub: scrub::ScrubState,
+    /// Whether the first pause of the snapshots went by.
+    pub(crate) snapshots_begun: std::sync::atomic::AtomicBool,
 }
 
 impl Upkeep {
@@ -95,11 +104,11 @@ impl Upkeep {
             calls: calls::DiskCalls::new(DISK_ANSWERS_WITHIN),
             wakes: Wakes::default(),
             heartbeat: heartbeat::HeartbeatState::default(),
-            folders: Arc::new(disks_watch::FoldersState::new()),
             inventory: inventory::InventoryState::default(),
             repair: repair::RepairState::new(),
             reaper: reaper::ReaperState::new(),
             scrub: scrub::ScrubState::default(),
+            snapshots_begun: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -120,6 +129,7 @@ impl Upkeep {
     pub(crate) fn disks_came(&self) {
         self.calls.wake_all();
         self.repair.rests.wake_all();
+        self.shared.lost.clear();
         self.wakes.disks.notify_waiters();
         self.wakes.groups.notify_one();
         self.wakes.repair.notify_one();

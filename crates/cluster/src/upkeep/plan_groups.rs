@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use cairn_meta::{PgRow, ProfileRow};
 use cairn_proto::DiskId;
 
-use crate::map::profile_row;
-use crate::options::ProfileChoice;
+use crate::want::Want;
 
 /// Most groups that take segments; beyond it new ones are made only if not one is writable.
 pub(crate) const GROUPS_MAX: usize = 4096;
@@ -23,25 +22,14 @@ pub(crate) struct NewGroups {
     pub(crate) groups: Vec<Vec<DiskId>>,
 }
 
-/// The profile that the usable disks carry now: the wanted one, or a narrower one of the same `m`. None where fewer
-/// than `m+1` disks are left: redundancy does not shrink because disks are away.
-pub(crate) fn usable_profile(wanted: ProfileRow, usable: usize) -> Option<ProfileRow> {
-    let room = u8::try_from(usable.min(255)).ok()?.checked_sub(wanted.parity)?;
-    let data = wanted.data.min(room);
-    (data > 0).then_some(ProfileRow { data, parity: wanted.parity })
-}
-
-/// Plans the groups that are missing: at least `groups_min` are to be writable. `expected` is how many disks there are
-/// when none is away.
+/// Plans the groups that are missing for what is wanted: at least `groups_min` are to be writable.
 pub(crate) fn plan_groups<'a>(
     pgs: impl IntoIterator<Item = &'a PgRow>,
     usable: &BTreeSet<DiskId>,
-    expected: usize,
-    choice: ProfileChoice,
+    want: Want,
     groups_min: usize,
 ) -> Option<NewGroups> {
-    let wanted = profile_row(choice.for_disks(expected.max(usable.len()))?);
-    let profile = usable_profile(wanted, usable.len())?;
+    let profile = want.fitting(usable.len())?;
     let disks: Vec<DiskId> = usable.iter().copied().collect();
     let standing: Vec<&PgRow> = pgs.into_iter().filter(|pg| !pg.retired).collect();
     let fitting: Vec<&PgRow> = standing
@@ -92,11 +80,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::map::profile_row;
+    use crate::options::ProfileChoice;
 
     const GROUPS_MIN: usize = 16;
 
     fn plan_of(pgs: &[PgRow], usable: &BTreeSet<DiskId>, expected: usize, choice: ProfileChoice) -> Option<NewGroups> {
-        plan_groups(pgs, usable, expected, choice, GROUPS_MIN)
+        let wanted = profile_row(choice.for_disks(expected.max(usable.len()))?);
+        plan_groups(pgs, usable, Want::new(wanted, false), GROUPS_MIN)
     }
 
     fn disks(ids: impl IntoIterator<Item = u128>) -> BTreeSet<DiskId> {
@@ -165,6 +156,27 @@ mod tests {
         assert_eq!(plan_of(&[], &disks(0..14), 14, fixed).unwrap().profile, profile(8, 4));
         assert_eq!(plan_of(&[], &disks(0..10), 14, fixed).unwrap().profile, profile(6, 4));
         assert!(plan_of(&[], &disks(0..4), 14, fixed).is_none());
+    }
+
+    #[test]
+    fn each_profile_has_groups_of_its_own_and_a_cache_goes_on_with_less_parity() {
+        let mut pgs = Vec::new();
+        let all = disks(0..6);
+        let (server, class) = (Want::new(profile(4, 2), false), Want::new(profile(5, 1), false));
+        let plan = |pgs: &[PgRow], usable: &BTreeSet<DiskId>, want| plan_groups(pgs, usable, want, GROUPS_MIN);
+        let of_server = plan(&pgs, &all, server);
+        made(&mut pgs, &of_server);
+        let of_class = plan(&pgs, &all, class);
+        assert_eq!(of_class.as_ref().unwrap().profile, profile(5, 1));
+        made(&mut pgs, &of_class);
+        assert!(plan(&pgs, &all, server).is_none() && plan(&pgs, &all, class).is_none());
+        let cache = Want::new(profile(4, 2), true);
+        assert!(plan(&pgs, &all, cache).is_none(), "with all disks a cache uses what others use");
+        for (left, parity) in [(2, 1), (1, 0)] {
+            let usable = disks(0..left);
+            assert!(plan(&pgs, &usable, server).is_none());
+            assert_eq!(plan(&pgs, &usable, cache).unwrap().profile, profile(1, parity));
+        }
     }
 
     proptest! {

@@ -67,6 +67,7 @@ struct DeadShards {
 impl Upkeep {
     /// One slice of each kind of work.
     pub(crate) async fn reaper_step(&self) -> Result<Pace, EngineError> {
+        self.shared.urls.forget_quiet();
         self.sweep_abandoned().await?;
         self.abort_dead_uploads().await?;
         if self.shared.meta.local().garbage_totals()?.rows == 0 {

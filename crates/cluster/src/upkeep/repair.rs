@@ -126,6 +126,7 @@ impl Upkeep {
                         self.repair.rests.failed(key);
                     } else {
                         self.repair.rests.worked(&key);
+                        self.shared.lost.remove(&key);
                     }
                 }
                 // Without the metadata group nothing can be finished: the whole step is repeated.
@@ -133,6 +134,9 @@ impl Upkeep {
                     return Err(error);
                 }
                 Err(error) => {
+                    if matches!(error, EngineError::Corrupt { .. }) && self.all_disks_answer() {
+                        self.shared.lost.insert(key);
+                    }
                     if self.repair.rests.failed(key) {
                         warn!(segment = %task.segment, %error, "a segment cannot be repaired now");
                     }
@@ -146,12 +150,19 @@ impl Upkeep {
         Ok(done)
     }
 
+    /// Whether no disk is away that may hold what the others lack.
+    fn all_disks_answer(&self) -> bool {
+        let map = self.shared.map.load();
+        map.standing_disks().all(|disk| self.calls.reachable(&self.shared.disks, disk.id))
+    }
+
     async fn repair_segment(&self, task: &RepairTask) -> Result<u64, EngineError> {
         let (pg, segment) = (task.pg, task.segment);
         let found = self.look(move |view| Ok((view.pg(pg)?, view.segment(pg, segment)?))).await?;
         let (Some(group), Some(row)) = found else { return Ok(0) };
         // Nobody reads a dead segment any more: the reaper takes it.
         if row.references == row.free_references {
+            self.shared.lost.remove(&(pg, segment));
             return Ok(0);
         }
         if self.shared.map.load().pg(pg).is_none_or(|known| known.epoch != group.epoch) {

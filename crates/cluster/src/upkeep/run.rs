@@ -57,6 +57,13 @@ pub(crate) fn start(shared: Arc<Shared>) -> UpkeepHandle {
         spawn_duty("groups", &upkeep, &stop, |up| &up.wakes.groups, |up| async move { up.groups_step().await }),
         spawn_duty("repair", &upkeep, &stop, |up| &up.wakes.repair, |up| async move { up.repair_step().await }),
         spawn_duty("reaper", &upkeep, &stop, |up| &up.wakes.reaper, |up| async move { up.reaper_step().await }),
+        spawn_duty(
+            "snapshots",
+            &upkeep,
+            &stop,
+            |up| &up.wakes.snapshots,
+            |up| async move { up.snapshots_step().await },
+        ),
         spawn_disk_duty("inventory", &upkeep, &stop, |up, disk| async move { up.inventory_step(disk).await }),
         spawn_disk_duty("scrub", &upkeep, &stop, |up, disk| async move { up.scrub_step(disk).await }),
         spawn_disk_duty("cleaner", &upkeep, &stop, |up, disk| async move { up.cleaner_step(disk).await }),

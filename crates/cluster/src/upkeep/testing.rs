@@ -2,27 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_meta::{Attributes, Command, ManualClock, MetaHandle, MetaOptions, Preconditions, Reply};
+use cairn_meta::{Attributes, BucketSettings, Command, ManualClock, MetaHandle, MetaOptions, Preconditions, Reply};
 use cairn_proto::{BucketId, DiskId, UploadId};
-use cairn_shard_store::{MemoryShardStore, ShardKey, ShardStore, ShardStoreError};
+use cairn_shard_store::{FolderState, MemoryShardStore, ShardKey, ShardStore, ShardStoreError};
 use futures_util::StreamExt;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
+use tokio::sync::watch;
 
 use super::calls::DiskCalls;
 use super::{Pace, Upkeep};
-use crate::disks::{DiskFolder, DiskOpener, FolderState};
+use crate::disks::{DiskFolder, DiskOpener};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::ids::RandomIds;
 use crate::ops::{ObjectCommit, PartCommit};
 use crate::options::EngineOptions;
 use crate::read::ObjectReader;
+use crate::testing::test_key;
 use crate::write::{ObjectWriter, WriteKind, WriteTarget};
 
 const CLUSTER: u128 = 7;
@@ -42,6 +45,12 @@ pub(super) enum Content {
 #[derive(Default)]
 pub(super) struct MemoryOpener {
     folders: Mutex<BTreeMap<PathBuf, Content>>,
+    /// While set, opening waits.
+    slow: watch::Sender<bool>,
+    opens: AtomicUsize,
+    /// While set, looking at folders blocks.
+    hung: AtomicBool,
+    looks: AtomicUsize,
 }
 
 impl MemoryOpener {
@@ -52,11 +61,35 @@ impl MemoryOpener {
     pub(super) fn put(&self, folder: &Path, content: Content) {
         self.folders.lock().unwrap().insert(folder.to_owned(), content);
     }
+
+    /// Looking into folders blocks until this is switched off.
+    pub(super) fn hang(&self, on: bool) {
+        self.hung.store(on, Ordering::Relaxed);
+    }
+
+    /// Looks into folders so far, those that block too.
+    pub(super) fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    /// Opening a disk waits until this is switched off.
+    pub(super) fn slow(&self, on: bool) {
+        self.slow.send_replace(on);
+    }
+
+    /// Disks opened so far, those that wait too.
+    pub(super) fn opens(&self) -> usize {
+        self.opens.load(Ordering::Relaxed)
+    }
 }
 
 #[async_trait]
 impl DiskOpener for MemoryOpener {
     fn inspect(&self, folder: &Path) -> FolderState {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        while self.hung.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match self.content(folder) {
             Content::Missing => FolderState::Missing,
             Content::Empty => FolderState::Empty,
@@ -69,6 +102,8 @@ impl DiskOpener for MemoryOpener {
     }
 
     async fn open(&self, folder: &Path, format_as: Option<DiskId>) -> Result<Arc<dyn ShardStore>, ShardStoreError> {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+        self.slow.subscribe().wait_for(|slow| !slow).await.unwrap();
         if let Some(id) = format_as {
             self.put(folder, Content::Disk(MemoryShardStore::new(id)));
         }
@@ -107,7 +142,7 @@ pub(super) fn content(key: &str, bytes: usize) -> Vec<u8> {
 
 async fn start(options: &EngineOptions, meta: MetaHandle, opener: &Arc<MemoryOpener>) -> Engine {
     let ids = Arc::new(RandomIds::from_seed(1));
-    Engine::start(options.clone(), meta, Arc::clone(opener) as _, ids).await.unwrap()
+    Engine::start(options.clone(), test_key(), meta, Arc::clone(opener) as _, ids).await.unwrap()
 }
 
 impl World {
@@ -133,7 +168,7 @@ impl World {
         let meta = MetaHandle::start(meta, Arc::new(ManualClock::new(1_000_000))).await.unwrap();
         let opener = Arc::new(MemoryOpener::default());
         let engine = start(&options, meta, &opener).await;
-        engine.create_bucket(BUCKET).await.unwrap();
+        engine.create_bucket(BUCKET, BucketSettings::default(), None).await.unwrap();
         Self::over(engine, opener, options, Arc::new(home)).await
     }
 
@@ -163,7 +198,13 @@ impl World {
     }
 
     pub(super) async fn try_put(&self, key: &str, bytes: usize) -> Result<(), EngineError> {
-        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind: WriteKind::Object, length: None };
+        let target = WriteTarget {
+            bucket: self.bucket,
+            key: key.to_owned(),
+            kind: WriteKind::Object,
+            length: None,
+            class: None,
+        };
         let mut writer = self.engine.begin_write(target).await?;
         for piece in content(key, bytes).chunks(300_000) {
             writer.write(Bytes::copy_from_slice(piece)).await?;
@@ -187,7 +228,7 @@ impl World {
 
     /// Begins to write an object and takes some bytes.
     pub(super) async fn begin(&self, kind: WriteKind, key: &str, bytes: usize) -> ObjectWriter {
-        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind, length: None };
+        let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind, length: None, class: None };
         let mut writer = self.engine.begin_write(target).await.unwrap();
         writer.write(Bytes::from(content(key, bytes))).await.unwrap();
         writer
@@ -206,7 +247,7 @@ impl World {
         let reply = self.engine.shared().writer.commit(command).await.unwrap();
         let Reply::Upload(upload) = reply else { panic!("no upload: {reply:?}") };
         for number in 1..=parts {
-            let stored = self.begin(WriteKind::Part, key, bytes).await.finish().await.unwrap();
+            let stored = self.begin(WriteKind::Part { upload, number }, key, bytes).await.finish().await.unwrap();
             let (bucket, key, etag) = (self.bucket, key.to_owned(), number.to_string());
             let part = PartCommit { bucket, key, upload, number, etag, checksum: None };
             self.engine.commit_part(stored, part).await.unwrap();

@@ -8,6 +8,7 @@ use cairn_shard_store::ShardStore;
 use super::plan_inventory::WantedShard;
 use super::testing::{Content, World, check_reader, folder};
 use super::{Pace, run};
+use crate::ops::EngineStatus;
 use crate::write::WriteKind;
 
 const OBJECT: usize = 2_500_000;
@@ -289,6 +290,34 @@ async fn what_is_lost_is_said() {
 }
 
 #[tokio::test]
+async fn what_is_lost_for_good_does_not_pass_for_waiting() {
+    let world = World::new(3).await;
+    world.put("a", 100_000).await;
+    world.settle().await;
+    let lost = |status: EngineStatus| (status.lost_segments, status.missing_shards - status.lost_shards);
+    // Two of three disks away: they may come back with what they hold.
+    for number in [0, 1] {
+        world.disk(number).close().await;
+        world.opener.put(&folder(number), Content::Missing);
+    }
+    world.settle().await;
+    assert_eq!(world.engine.status().await.unwrap().lost_segments, 0);
+    // Empty ones in their place: nobody has it.
+    for number in [0, 1] {
+        world.opener.put(&folder(number), Content::Empty);
+    }
+    world.settle().await;
+    world.inventories().await;
+    world.settle().await;
+    assert_eq!(lost(world.engine.status().await.unwrap()), (1, 0));
+    // Once the object is deleted nothing is lost any more.
+    world.delete("a").await;
+    world.settle().await;
+    assert_eq!(lost(world.engine.status().await.unwrap()), (0, 0));
+    assert_eq!(world.missing().await, 0);
+}
+
+#[tokio::test]
 async fn a_replaced_disk_that_comes_back_gives_up_what_is_whole_elsewhere() {
     let world = World::new(7).await;
     world.put("a", OBJECT).await;
@@ -315,6 +344,65 @@ async fn a_replaced_disk_that_comes_back_gives_up_what_is_whole_elsewhere() {
     world.settle().await;
     assert_eq!(old.status().shards, 0);
     world.check("a", OBJECT).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_opens_slowly_is_opened_once_and_taken_when_it_is_open() {
+    let world = World::with(6, |options| options.open_within = Duration::from_millis(20)).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let away = world.disk(3);
+    away.close().await;
+    world.opener.put(&folder(3), Content::Missing);
+    world.up.folders_step().await.unwrap();
+    let disks = || world.engine.shared().disks.all().len();
+    assert_eq!(disks(), 5);
+    world.opener.put(&folder(3), Content::Disk(away.clone()));
+    world.opener.slow(true);
+    let opens = world.opener.opens();
+    for _ in 0..3 {
+        world.up.folders_step().await.unwrap();
+    }
+    assert_eq!((disks(), world.opener.opens()), (5, opens + 1), "no second attempt beside the first");
+    world.opener.slow(false);
+    let taken = async {
+        while disks() < 6 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), taken).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.opener.opens(), opens + 1);
+    assert!(world.engine.shared().disks.problems().is_empty());
+    world.assert_clean().await;
+}
+
+/// On one async thread: a look that held it would stop the test.
+#[tokio::test]
+async fn a_folder_that_hangs_holds_one_thread_however_often_it_is_looked_at() {
+    let world = World::with(6, |options| options.open_within = Duration::from_millis(20)).await;
+    let away = world.disk(3);
+    away.close().await;
+    world.opener.hang(true);
+    let looks = world.opener.looks();
+    for _ in 0..5 {
+        world.up.folders_step().await.unwrap();
+    }
+    assert_eq!(world.opener.looks(), looks + 1, "one look, which still goes on");
+    assert_eq!(world.engine.shared().disks.all().len(), 5);
+    assert!(world.engine.shared().disks.problems()[0].reason.contains("does not answer"));
+    world.put("a", OBJECT).await;
+    world.opener.hang(false);
+    let back = async {
+        while world.engine.shared().disks.all().len() < 6 {
+            world.up.folders_step().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+    assert!(world.engine.shared().disks.problems().is_empty());
+    world.settle().await;
+    world.assert_clean().await;
 }
 
 #[tokio::test]

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use cairn_meta::{ChosenPart, Command, MetaError, NewBody, NewSegment, Refusal, Reply};
-use cairn_proto::{BucketId, UploadId, WriterId};
+use cairn_proto::{UploadId, WriterId};
 
 use super::lift::{LIFTS_MAX, lift, lift_until_enough};
 use super::stored::{StoredBody, StoredBytes, StoredSegment, mark_committed};
 use crate::error::EngineError;
+use crate::label::SegmentOwner;
 use crate::ops::{Committed, ObjectCommit, PartCommit, version_of};
+use crate::sealing::{Purpose, place_of_inline};
 use crate::shared::Shared;
 
 /// Commits an object.
@@ -31,13 +33,19 @@ pub(crate) async fn commit_object(stored: StoredBytes, object: ObjectCommit) -> 
         preconditions: object.preconditions.clone(),
     };
     match stored.body {
-        StoredBody::Inline(bytes) => version_of(&shared.writer.commit(put(NewBody::Inline(bytes))).await?),
+        StoredBody::Inline(plain) => {
+            let bound = place_of_inline(object.bucket, &object.key, &object.etag);
+            let sealed = shared.key.seal(Purpose::Inline, &bound, &plain);
+            let sealed = sealed.map_err(|error| EngineError::unavailable(error.to_string()))?;
+            let bytes = stored.bytes;
+            version_of(&shared.writer.commit(put(NewBody::Sealed { sealed, bytes })).await?)
+        }
         StoredBody::Segments(segments) if segments.len() > shared.options.extents_max => {
-            commit_large(&shared, segments, object).await
+            commit_large(&shared, &stored.owner, segments, object).await
         }
         StoredBody::Segments(segments) => {
-            let commit = SegmentCommit { shared: &shared, bucket: stored.bucket, key: &stored.key };
-            commit.run(segments, |segments| put(NewBody::Segments(segments))).await
+            let commit = SegmentCommit { shared: &shared, owner: &stored.owner };
+            version_of(&commit.run(segments, |segments| put(NewBody::Segments(segments))).await?)
         }
     }
 }
@@ -62,22 +70,21 @@ pub(crate) async fn commit_part(stored: StoredBytes, part: PartCommit) -> Result
         checksum: part.checksum.clone(),
         segments,
     };
-    SegmentCommit { shared: &stored.shared, bucket: stored.bucket, key: &stored.key }.run(segments, put).await
+    version_of(&SegmentCommit { shared: &stored.shared, owner: &stored.owner }.run(segments, put).await?)
 }
 
 /// The commit of a command that brings in segments.
-struct SegmentCommit<'a> {
-    shared: &'a Arc<Shared>,
-    bucket: BucketId,
-    key: &'a str,
+pub(super) struct SegmentCommit<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) owner: &'a Arc<SegmentOwner>,
 }
 
 impl SegmentCommit<'_> {
-    async fn run(
+    pub(super) async fn run(
         &self,
         mut segments: Vec<StoredSegment>,
         command: impl Fn(Vec<NewSegment>) -> Command,
-    ) -> Result<Committed, EngineError> {
+    ) -> Result<Reply, EngineError> {
         // Counted by place: a lifted segment has another id.
         let mut lifts = vec![0; segments.len()];
         loop {
@@ -85,7 +92,7 @@ impl SegmentCommit<'_> {
             match self.shared.writer.commit_as(self.writer(&segments), command(news)).await {
                 Ok(reply) => {
                     mark_committed(&mut segments);
-                    return version_of(&reply);
+                    return Ok(reply);
                 }
                 Err(MetaError::Refused(Refusal::TooFewShards { segment, present, needed })) => {
                     let place = segments.iter().position(|known| known.new.id == segment);
@@ -107,8 +114,8 @@ impl SegmentCommit<'_> {
 
     async fn lift(&self, segment: &mut StoredSegment) -> Result<(), EngineError> {
         self.shared.map.refresh(&self.shared.meta).await?;
-        let written = lift(self.shared, self.bucket, self.key, segment, &[segment.new.pg]).await?;
-        *segment = lift_until_enough(self.shared, self.bucket, self.key, written).await?;
+        let written = lift(self.shared, self.owner, segment, &[segment.new.pg]).await?;
+        *segment = lift_until_enough(self.shared, self.owner, written).await?;
         Ok(())
     }
 }
@@ -116,6 +123,7 @@ impl SegmentCommit<'_> {
 /// Makes an upload of a large object's segments and completes it. An upload that gets stuck dies with its writer.
 async fn commit_large(
     shared: &Arc<Shared>,
+    owner: &Arc<SegmentOwner>,
     segments: Vec<StoredSegment>,
     object: ObjectCommit,
 ) -> Result<Committed, EngineError> {
@@ -131,7 +139,7 @@ async fn commit_large(
         Reply::Upload(upload) => upload,
         _ => return Err(EngineError::unavailable("CreateUpload was answered without an upload")),
     };
-    let committed = put_and_complete(shared, segments, &object, upload).await;
+    let committed = put_and_complete(&SegmentCommit { shared, owner }, segments, &object, upload).await;
     // An unknown outcome may be a completed upload, which must not be aborted; the upload dies with its writer anyway.
     if matches!(&committed, Err(error) if !matches!(error, EngineError::Unknown)) {
         let abort = Command::AbortUpload { bucket: object.bucket, key: object.key, upload };
@@ -143,12 +151,12 @@ async fn commit_large(
 }
 
 async fn put_and_complete(
-    shared: &Arc<Shared>,
+    commit: &SegmentCommit<'_>,
     segments: Vec<StoredSegment>,
     object: &ObjectCommit,
     upload: UploadId,
 ) -> Result<Committed, EngineError> {
-    let commit = SegmentCommit { shared, bucket: object.bucket, key: &object.key };
+    let shared = commit.shared;
     let mut segments = segments.into_iter().peekable();
     let mut parts = Vec::new();
     for number in 1_u16.. {

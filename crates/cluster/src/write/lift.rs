@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use cairn_erasure::StripeLayout;
-use cairn_proto::{BucketId, PgId};
+use cairn_proto::PgId;
 
 use super::segment::{SegmentPlace, SegmentWriter, Written};
 use super::stored::StoredSegment;
 use crate::error::EngineError;
+use crate::label::SegmentOwner;
 use crate::map::profile_of;
 use crate::read::{SegmentReader, SegmentSource};
 use crate::shared::Shared;
@@ -19,8 +20,7 @@ pub(super) const LIFTS_MAX: usize = 2;
 /// Lifts until enough disks have the segment.
 pub(super) async fn lift_until_enough(
     shared: &Arc<Shared>,
-    bucket: BucketId,
-    key: &str,
+    owner: &Arc<SegmentOwner>,
     written: Written,
 ) -> Result<StoredSegment, EngineError> {
     let mut written = written;
@@ -30,7 +30,7 @@ pub(super) async fn lift_until_enough(
             break;
         }
         avoid.push(written.stored.new.pg);
-        written = lift(shared, bucket, key, &written.stored, &avoid).await?;
+        written = lift(shared, owner, &written.stored, &avoid).await?;
     }
     if !written.enough {
         return Err(EngineError::unavailable("disks failed again and again while a segment was written"));
@@ -41,8 +41,7 @@ pub(super) async fn lift_until_enough(
 /// Reads a segment back and writes it into a group that is not in `avoid`.
 pub(super) async fn lift(
     shared: &Arc<Shared>,
-    bucket: BucketId,
-    key: &str,
+    owner: &Arc<SegmentOwner>,
     stored: &StoredSegment,
     avoid: &[PgId],
 ) -> Result<Written, EngineError> {
@@ -56,7 +55,7 @@ pub(super) async fn lift(
     };
     let stripes = source.layout.stripes();
     let reader = SegmentReader::new(Arc::clone(shared), source);
-    let place = SegmentPlace { bucket, key: key.to_owned(), offset: stored.offset, bytes };
+    let place = SegmentPlace { owner: Arc::clone(owner), offset: stored.offset, bytes, want: stored.want };
     let mut segment = SegmentWriter::begin(shared, &place, avoid).await?;
     tracing::warn!(segment = %new.id, pg = %new.pg, "too few disks took a segment: it is lifted into another group");
     for stripe in 0..stripes {

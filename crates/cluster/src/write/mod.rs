@@ -12,9 +12,11 @@ mod late;
 mod lift;
 mod object;
 mod segment;
+mod snapshot;
 mod stored;
 
 pub use object::{ObjectWriter, WriteKind, WriteTarget};
 pub use stored::StoredBytes;
 
 pub(crate) use commit::{commit_object, commit_part};
+pub(crate) use snapshot::commit_snapshot;

@@ -7,14 +7,16 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use cairn_proto::BucketId;
+use cairn_proto::{BucketId, Index, UploadId};
 use tokio::task::JoinHandle;
 
 use super::lift::lift_until_enough;
 use super::segment::{SegmentPlace, SegmentWriter};
 use super::stored::{StoredBody, StoredBytes, StoredSegment};
 use crate::error::EngineError;
+use crate::label::SegmentOwner;
 use crate::shared::Shared;
+use crate::want::Want;
 
 /// Segments of a body whose length is not known are this long.
 const UNKNOWN_SEGMENT_BYTES: u64 = 8 << 20;
@@ -27,7 +29,14 @@ pub enum WriteKind {
     /// An object: inline when small.
     Object,
     /// A part of an upload: never inline.
-    Part,
+    Part {
+        /// The upload.
+        upload: UploadId,
+        /// The part's number.
+        number: u16,
+    },
+    /// A snapshot of the metadata, by the index of its rows: never inline; bucket and key say nothing.
+    Snapshot(Index),
 }
 
 /// Where bytes shall go.
@@ -41,6 +50,20 @@ pub struct WriteTarget {
     pub kind: WriteKind,
     /// How many bytes will come, where that is known: a body of another length is refused.
     pub length: Option<u64>,
+    /// The storage class that was asked for: its profile, if it has one.
+    pub class: Option<String>,
+}
+
+impl WriteTarget {
+    /// For the labels of its segments.
+    fn owner(&self) -> SegmentOwner {
+        let part = match self.kind {
+            WriteKind::Snapshot(snapshot) => return SegmentOwner::Snapshot(snapshot),
+            WriteKind::Object => None,
+            WriteKind::Part { upload, number } => Some((upload, number)),
+        };
+        SegmentOwner::Object { bucket: self.bucket, key: self.key.clone(), part, bytes: self.length }
+    }
 }
 
 /// A running segment finish.
@@ -55,7 +78,10 @@ impl Drop for Finishing {
 /// Takes the bytes of one object or part. Dropped, nothing was written.
 pub struct ObjectWriter {
     shared: Arc<Shared>,
+    owner: Arc<SegmentOwner>,
     target: WriteTarget,
+    /// What is to be coded with; known with the first segment.
+    want: Option<Want>,
     received: u64,
     /// Bytes handed to segments.
     placed: u64,
@@ -68,10 +94,22 @@ pub struct ObjectWriter {
 }
 
 impl ObjectWriter {
-    pub(crate) fn new(shared: &Arc<Shared>, target: WriteTarget) -> Self {
-        Self {
+    /// Refuses a body that is announced longer than can be committed.
+    pub(crate) fn begin(shared: &Arc<Shared>, target: WriteTarget) -> Result<Self, EngineError> {
+        let segments_max = match target.kind {
+            WriteKind::Object | WriteKind::Snapshot(_) => SEGMENTS_MAX,
+            WriteKind::Part { .. } => shared.options.extents_max,
+        };
+        let bytes_max =
+            u64::try_from(segments_max).unwrap_or(u64::MAX).saturating_mul(shared.options.segment_bytes_max);
+        if target.length.is_some_and(|length| length > bytes_max) {
+            return Err(EngineError::TooLarge { bytes_max });
+        }
+        Ok(Self {
             shared: Arc::clone(shared),
+            owner: Arc::new(target.owner()),
             target,
+            want: None,
             received: 0,
             placed: 0,
             waiting: BytesMut::new(),
@@ -79,7 +117,7 @@ impl ObjectWriter {
             finishing: None,
             done: Vec::new(),
             failed: false,
-        }
+        })
     }
 
     /// Takes the next bytes. After an error the writer is of no more use.
@@ -169,8 +207,11 @@ impl ObjectWriter {
         if self.done.len() >= SEGMENTS_MAX {
             return Err(EngineError::invalid("the body is too long to be written at once: use a multipart upload"));
         }
-        let place =
-            SegmentPlace { bucket: self.target.bucket, key: self.target.key.clone(), offset: self.placed, bytes };
+        let want = match self.want {
+            Some(want) => want,
+            None => *self.want.insert(self.shared.want(self.target.bucket, self.target.class.as_deref())?),
+        };
+        let place = SegmentPlace { owner: Arc::clone(&self.owner), offset: self.placed, bytes, want };
         self.current = Some(SegmentWriter::begin(&self.shared, &place, &[]).await?);
         Ok(())
     }
@@ -178,10 +219,10 @@ impl ObjectWriter {
     /// Lets the full segment finish behind the next one, once the one before it is through.
     async fn end_segment(&mut self) -> Result<(), EngineError> {
         let Some(segment) = self.current.take() else { return Ok(()) };
-        let (shared, bucket, key) = (Arc::clone(&self.shared), self.target.bucket, self.target.key.clone());
+        let (shared, owner) = (Arc::clone(&self.shared), Arc::clone(&self.owner));
         let task = tokio::spawn(async move {
             let written = segment.finish().await?;
-            lift_until_enough(&shared, bucket, &key, written).await
+            lift_until_enough(&shared, &owner, written).await
         });
         let before = self.finishing.replace(Finishing(task));
         self.settle(before).await
@@ -218,6 +259,7 @@ impl ObjectWriter {
             shared: self.shared,
             bucket: self.target.bucket,
             key: self.target.key,
+            owner: self.owner,
             bytes: self.received,
             body,
         })

@@ -5,43 +5,37 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use cairn_erasure::{Codec, StripeLayout};
 use cairn_meta::{NewSegment, PgRow};
-use cairn_proto::{AttachNumber, BucketId, DiskId, PgId, SegmentId, Slot};
+use cairn_proto::{AttachNumber, DiskId, PgId, SegmentId, Slot};
 use cairn_shard_store::{FenceReason, SealedUnit, ShardHeader, ShardKey, ShardStoreError, UnitPlace};
 
 use super::lane::{Lane, LaneFailed};
 use super::late::{LateRule, gather};
 use super::stored::{SegmentGuard, StoredSegment};
 use crate::error::EngineError;
+use crate::label::{SegmentLabel, SegmentOwner};
 use crate::map::profile_of;
 use crate::shared::Shared;
+use crate::want::Want;
 
 /// Groups that are tried before a segment is begun with fewer disks than its group has.
 const GROUPS_TRIED_MAX: usize = 3;
 /// Stripes under this are coded where they are: handing them to another thread costs more.
 const CODED_IN_PLACE_MAX: usize = 64 * 1024;
-/// Version of the label in a shard's header.
-const LABEL_VERSION: u8 = 1;
-/// Longest label a disk takes.
-const LABEL_BYTES_MAX: usize = 2048;
-
-/// Which bytes a segment holds, for the label that lets shards be told apart without the metadata.
+/// Which bytes a segment holds.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentPlace {
-    pub(super) bucket: BucketId,
-    pub(super) key: String,
+    pub(super) owner: Arc<SegmentOwner>,
     /// First byte within the object or part.
     pub(super) offset: u64,
     pub(super) bytes: u64,
+    /// What it is to be coded with.
+    pub(super) want: Want,
 }
 
 impl SegmentPlace {
-    fn label(&self) -> Bytes {
-        let mut label = vec![LABEL_VERSION];
-        label.extend_from_slice(&self.bucket.0.to_be_bytes());
-        label.extend_from_slice(&self.offset.to_be_bytes());
-        label.extend_from_slice(self.key.as_bytes());
-        label.truncate(LABEL_BYTES_MAX);
-        Bytes::from(label)
+    fn label(&self, shared: &Shared, segment: SegmentId) -> Result<Bytes, EngineError> {
+        let label = SegmentLabel { owner: SegmentOwner::clone(&self.owner), offset: self.offset };
+        label.seal(&shared.key, segment)
     }
 }
 
@@ -53,6 +47,7 @@ pub(super) struct SegmentWriter {
     codec: Codec,
     layout: StripeLayout,
     offset: u64,
+    want: Want,
     rule: LateRule,
     /// By slot; none where the slot is missing.
     lanes: Vec<Option<Lane>>,
@@ -68,7 +63,7 @@ impl SegmentWriter {
         let mut avoid = avoid.to_vec();
         let mut last = None;
         for _ in 0..GROUPS_TRIED_MAX {
-            let group = match shared.choose_group(&avoid).await {
+            let group = match shared.choose_group(place.want, &avoid).await {
                 Ok(group) => group,
                 Err(error) if last.is_none() => return Err(error),
                 Err(_) => break,
@@ -90,6 +85,7 @@ impl SegmentWriter {
         let profile = profile_of(group.profile)?;
         let layout = StripeLayout::new(profile, place.bytes)?;
         let guard = SegmentGuard::new(shared, group.id);
+        let label = place.label(shared, guard.id())?;
         let rule = LateRule::new(profile.data(), profile.slots(), &shared.options);
         let mut waits = Vec::with_capacity(profile.slots());
         for (slot, number) in (0..profile.slots()).zip(0..) {
@@ -100,7 +96,7 @@ impl SegmentWriter {
                 epoch: group.epoch,
                 profile,
                 segment_bytes: place.bytes,
-                label: place.label(),
+                label: label.clone(),
             };
             let disk = group.slots.get(slot).copied().unwrap_or_default();
             let store = shared.disks.get(disk);
@@ -124,6 +120,7 @@ impl SegmentWriter {
             group,
             layout,
             offset: place.offset,
+            want: place.want,
             rule,
             lanes,
             stripe: 0,
@@ -259,7 +256,7 @@ impl SegmentWriter {
             answered,
         };
         let enough = present >= self.rule.enough;
-        Ok(Written { stored: StoredSegment { new, guard: self.guard, offset: self.offset }, enough })
+        Ok(Written { stored: StoredSegment { new, guard: self.guard, offset: self.offset, want: self.want }, enough })
     }
 }
 

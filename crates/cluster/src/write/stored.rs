@@ -9,8 +9,10 @@ use bytes::Bytes;
 use cairn_meta::NewSegment;
 use cairn_proto::{BucketId, PgId};
 
+use crate::label::SegmentOwner;
 use crate::queues::Abandoned;
 use crate::shared::Shared;
+use crate::want::Want;
 use crate::writer_life::RunningSegment;
 
 /// A segment that will be abandoned unless it is committed.
@@ -46,6 +48,8 @@ pub(super) struct StoredSegment {
     pub(super) guard: SegmentGuard,
     /// First byte within the object, for the labels of a lift.
     pub(super) offset: u64,
+    /// What it is to be coded with, for a lift.
+    pub(super) want: Want,
 }
 
 /// What was written and waits for its commit.
@@ -61,6 +65,8 @@ pub struct StoredBytes {
     pub(super) shared: Arc<Shared>,
     pub(super) bucket: BucketId,
     pub(super) key: String,
+    /// For the labels of a lift.
+    pub(super) owner: Arc<SegmentOwner>,
     pub(super) bytes: u64,
     pub(super) body: StoredBody,
 }

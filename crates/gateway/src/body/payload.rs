@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cairn_meta::EtagKind;
 use cairn_s3::{
     BodyVerifier, ChecksumAlgorithm, ChunkedDecoder, PayloadKind, RequestChecksums, S3Error, S3ErrorCode, VerifiedBody,
     headers, sigv4::ChunkSigner,
@@ -28,6 +29,8 @@ use crate::tasks::Tasks;
 const DRAINED_BYTES_MAX: u64 = 32 << 20;
 /// And for how long.
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+/// When the server stops, a body that stands still is waited for no longer than this.
+const STOPPING_IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// The bytes as they come from the connection.
 pub(crate) struct Inbound {
@@ -60,14 +63,18 @@ impl Inbound {
         self.waits = false;
         let Some(body) = &mut self.body else { return Ok(None) };
         loop {
-            let frame = match tokio::time::timeout(self.idle_max, body.frame()).await {
-                Err(_) => return Err(S3ErrorCode::RequestTimeout.into()),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => {
+            let next = tokio::select! {
+                biased;
+                next = body.frame() => next,
+                () = too_long(&self.tasks, self.idle_max) => return Err(S3ErrorCode::RequestTimeout.into()),
+            };
+            let frame = match next {
+                None => return Ok(None),
+                Some(Err(error)) => {
                     tracing::debug!(%error, "a body broke off");
                     return Err(S3ErrorCode::IncompleteBody.into());
                 }
-                Ok(Some(Ok(frame))) => frame,
+                Some(Ok(frame)) => frame,
             };
             if let Ok(bytes) = frame.into_data()
                 && !bytes.is_empty()
@@ -79,13 +86,31 @@ impl Inbound {
     }
 }
 
+/// Resolves when a body has stood still for too long.
+async fn too_long(tasks: &Tasks, idle_max: Duration) {
+    let while_stopping = async {
+        tasks.stopping().await;
+        tokio::time::sleep(STOPPING_IDLE_MAX).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(idle_max) => {}
+        () = while_stopping => {}
+    }
+}
+
 /// A client that is still sending when we answer would get a reset instead of the answer: what it sends is taken, up
 /// to a bound.
 impl Drop for Inbound {
     fn drop(&mut self) {
         let Some(body) = self.body.take().filter(|body| !self.waits && !body.is_end_stream()) else { return };
         if !self.tasks.is_stopping() {
-            self.tasks.spawn(tokio::time::timeout(DRAINED_WITHIN, drain(body)));
+            let tasks = self.tasks.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    _ = tokio::time::timeout(DRAINED_WITHIN, drain(body)) => {}
+                    () = tasks.stopping() => {}
+                }
+            });
         }
     }
 }
@@ -120,6 +145,8 @@ pub(crate) struct PayloadOptions {
     pub(crate) chunk_signer: Option<ChunkSigner>,
     /// A checksum to compute where the request names none.
     pub(crate) fallback: Option<ChecksumAlgorithm>,
+    /// What the ETag is made of.
+    pub(crate) etag: EtagKind,
 }
 
 impl Payload {
@@ -135,7 +162,11 @@ impl Payload {
             // A request that ends with its headers has no body, whether it says so or not.
             None => content_length(headers)?.or(inbound.is_empty().then_some(0)),
         };
-        let digester = Digester::new(BodyVerifier::new(options.kind, checksums.clone(), options.fallback));
+        let verifier = BodyVerifier::new(options.kind, checksums.clone(), options.fallback);
+        let digester = Digester::new(match options.etag {
+            EtagKind::Md5 => verifier,
+            EtagKind::Fast => verifier.with_fast_tag(),
+        });
         let decoder = decoder.map(Box::new);
         Ok(Self { inbound, decoder, ready: VecDeque::new(), digester, length, decoded: 0, checksums })
     }

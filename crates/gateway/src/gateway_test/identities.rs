@@ -61,6 +61,22 @@ async fn disabled_and_removed_keys_stop_working() {
 }
 
 #[tokio::test]
+async fn a_key_goes_with_its_bucket() {
+    let world = World::new().await;
+    world.send(ROOT, ask("PUT", "/other")).await.expect(200);
+    world.add_key("OWN", scoped("", true)).await;
+    let elsewhere = Scope::Bucket { bucket: "other".to_owned(), prefix: String::new(), write: true };
+    world.add_key("OTHER", elsewhere).await;
+    world.send("OWN", ask("PUT", "/bucket/key").body("x")).await.expect(200);
+    world.send(ROOT, ask("DELETE", "/bucket")).await.expect_error(409, "BucketNotEmpty");
+    world.send("OWN", ask("DELETE", "/bucket/key")).await.expect(204);
+    world.send(ROOT, ask("DELETE", "/bucket")).await.expect(204);
+    world.send(ROOT, ask("PUT", "/bucket")).await.expect(200);
+    world.send("OWN", ask("PUT", "/bucket/key").body("x")).await.expect_error(403, "InvalidAccessKeyId");
+    world.send("OTHER", ask("PUT", "/other/key").body("x")).await.expect(200);
+}
+
+#[tokio::test]
 async fn requests_nobody_vouches_for() {
     let world = World::new().await;
     let request = ask("GET", "/bucket");

@@ -2,10 +2,12 @@
 
 mod bodies;
 mod copies;
+mod errors;
 mod identities;
 mod lists;
 mod multipart;
 mod objects;
 mod pages;
+mod settings;
 mod wire;
 mod world;

@@ -1,9 +1,12 @@
 //! Uploads in parts.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cairn_s3::{ChecksumAlgorithm, ChecksumHasher};
 
 use super::world::{ROOT, Reply, World, ask, bytes_of};
+use crate::GatewayOptions;
 
 const KEY: &str = "/bucket/parts";
 const PART: usize = 5 << 20;
@@ -110,4 +113,30 @@ async fn parts_copied_from_an_object() {
     let (first, second) = (first.element("ETag").replace("&quot;", ""), second.element("ETag").replace("&quot;", ""));
     complete(&world, &upload, &[(1, &first), (2, &second)]).await.expect(200);
     assert_eq!(world.get(KEY).await.expect(200).body, [&source[..PART], &source[100..200]].concat());
+}
+
+#[tokio::test]
+async fn work_that_outlives_its_request_keeps_its_slot() {
+    let world = World::with(GatewayOptions { requests_max: 1, ..GatewayOptions::default() }).await;
+    world.put("/bucket/source", "bytes in a row").await;
+    let upload = begin(&world, None).await;
+    let hang = |on| world.disks.all().iter().for_each(|disk| disk.faults().hang(on));
+    hang(true);
+    let query = format!("partNumber=1&uploadId={upload}");
+    let copy = ask("PUT", KEY).query(&query).header("x-amz-copy-source", "/bucket/source");
+    // The client goes away while the bytes of its part wait for the disks.
+    let gone = tokio::time::timeout(Duration::from_millis(100), world.send(ROOT, copy)).await;
+    assert!(gone.is_err(), "the disks hang: {gone:?}");
+    let head = async || world.send(ROOT, ask("HEAD", "/bucket/source")).await.status.as_u16();
+    for _ in 0..10 {
+        assert_eq!(head().await, 503, "the work is still being done");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    hang(false);
+    let settled = async {
+        while head().await != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the slot comes back");
 }

@@ -1,9 +1,14 @@
 //! What is answered without a signature, and what is refused by name.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
 use super::world::{ROOT, World, ask};
 use crate::GatewayOptions;
+
+/// The engine asks a disk anew after a quarter of a second.
+const STATUS_AGE: Duration = Duration::from_millis(300);
 
 #[tokio::test]
 async fn ready_live_and_metrics() {
@@ -22,6 +27,32 @@ async fn ready_live_and_metrics() {
     }
     world.send_raw(&ask("GET", "/-/nothing"), HeaderMap::new(), "").await.expect(404);
     world.send_raw(&ask("PUT", "/-/ready"), HeaderMap::new(), "").await.expect(405);
+}
+
+/// Ready is who can serve something: without disks nothing is, while the process lives on.
+#[tokio::test]
+async fn without_disks_the_server_lives_and_is_not_ready() {
+    let world = World::new().await;
+    let (ready, live) = (ask("GET", "/-/ready"), ask("GET", "/-/live"));
+    let page = |request| world.send_raw(request, HeaderMap::new(), "");
+    for disk in world.disks.all() {
+        disk.faults().full(true);
+    }
+    tokio::time::sleep(STATUS_AGE).await;
+    let reading = page(&ready).await.expect(200);
+    assert!(reading.text().contains("reading only"), "full disks are still read: {}", reading.text());
+    for disk in world.disks.all() {
+        disk.faults().gone(true);
+    }
+    tokio::time::sleep(STATUS_AGE).await;
+    let refused = page(&ready).await.expect(503);
+    assert!(refused.text().contains("disks"), "{}", refused.text());
+    page(&live).await.expect(200);
+    for disk in world.disks.all().iter().take(4) {
+        disk.faults().gone(false);
+    }
+    tokio::time::sleep(STATUS_AGE).await;
+    page(&ready).await.expect(200);
 }
 
 #[tokio::test]

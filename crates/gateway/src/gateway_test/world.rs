@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_cluster::{DiskFolder, DiskOpener, Engine, EngineOptions, FolderState, RandomIds};
+use cairn_cluster::{ClusterKey, DiskFolder, DiskOpener, Engine, EngineOptions, FolderState, RandomIds};
 use cairn_meta::{Clock, Command, IdentityRow, MetaHandle, MetaOptions, Scope, SystemClock};
 use cairn_proto::DiskId;
 use cairn_s3::{RequestParts, dates, sigv4::Signer};
@@ -216,8 +216,9 @@ impl World {
             ..EngineOptions::default()
         };
         let opener: Arc<dyn DiskOpener> = disks.clone();
-        let engine =
-            Engine::start(engine_options, meta.clone(), opener, Arc::new(RandomIds::from_seed(7))).await.unwrap();
+        let key = Arc::new(ClusterKey::new(1, &[5; ClusterKey::BYTES]));
+        let ids = Arc::new(RandomIds::from_seed(7));
+        let engine = Engine::start(engine_options, key, meta.clone(), opener, ids).await.unwrap();
         let options = GatewayOptions { listen: vec![([127, 0, 0, 1], 0).into()], ..options };
         let gateway = Gateway::start(options, engine.clone(), Arc::new(Unsealed), Arc::new(SystemClock)).await.unwrap();
         let host = gateway.local_addr().to_string();

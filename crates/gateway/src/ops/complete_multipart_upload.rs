@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cairn_cluster::EngineError;
-use cairn_meta::{Body, ChosenPart, PartRow, UploadRow};
+use cairn_meta::{Body, ChosenPart, EtagKind, PartRow, UploadRow};
 use cairn_proto::{BucketId, UploadId};
 use cairn_s3::{
     Checksum, ChecksumAlgorithm, ChecksumType, RequestChecksums, S3Error, S3ErrorCode, WriteConditions, etag,
@@ -48,7 +48,7 @@ pub(crate) async fn complete_multipart_upload(mut call: Call) -> Result<Answer, 
         async move { engine.complete_upload(bucket, &key, upload, parts, tag, checksum_row, conditions).await },
     )
     .await?;
-    Ok(answer(&call, etag, checksum, row.attributes.sse))
+    Ok(answer(&call, etag, checksum))
 }
 
 /// The body is the list of parts: a checksum header is the object's, not the body's.
@@ -59,19 +59,18 @@ fn document(call: &mut Call) -> Result<Payload, S3Error> {
     }
     headers.remove("x-amz-checksum-type");
     let inbound = call.inbound.take().ok_or(S3ErrorCode::InternalError)?;
-    let options = PayloadOptions { kind: call.payload, chunk_signer: call.chunk_signer.take(), fallback: None };
+    let (kind, chunk_signer) = (call.payload, call.chunk_signer.take());
+    let options = PayloadOptions { kind, chunk_signer, fallback: None, etag: EtagKind::Md5 };
     Payload::new(inbound, &headers, options)
 }
 
-/// The parts' ETags are their MD5s; `apply` compares them with the stored ones.
+/// The parts' ETags are their digests; `apply` compares them with the stored ones.
 fn object_etag(parts: &[CompletedPart]) -> Result<String, S3Error> {
-    let md5 = |part: &CompletedPart| {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(&part.etag, &mut bytes)
-            .map_err(|_| S3Error::from(S3ErrorCode::InvalidPart).with("PartNumber", part.part_number.to_string()))?;
-        Ok(bytes)
+    let digest = |part: &CompletedPart| {
+        let unknown = || S3Error::from(S3ErrorCode::InvalidPart).with("PartNumber", part.part_number.to_string());
+        etag::part_digest(&part.etag).ok_or_else(unknown)
     };
-    let all = parts.iter().map(md5).collect::<Result<Vec<_>, S3Error>>()?;
+    let all = parts.iter().map(digest).collect::<Result<Vec<_>, S3Error>>()?;
     Ok(etag::of_parts(&all))
 }
 
@@ -167,13 +166,13 @@ async fn completed_before(call: &Call, bucket: BucketId, upload: UploadId, etag:
     match &row.body {
         Body::Parts { upload: became, .. } if *became == upload && row.etag == etag => {
             let checksum = stored_checksum::from_row(row.checksum.as_ref());
-            Ok(answer(call, row.etag.clone(), checksum, row.attributes.sse))
+            Ok(answer(call, row.etag.clone(), checksum))
         }
         _ => Err(gone()),
     }
 }
 
-fn answer(call: &Call, etag: String, checksum: Option<Checksum>, sse: bool) -> Answer {
+fn answer(call: &Call, etag: String, checksum: Option<Checksum>) -> Answer {
     let scheme = if call.shared.options.tls == crate::TlsMode::Off { "http" } else { "https" };
     let key = cairn_s3::uri::aws_encode(call.key().as_bytes(), true);
     let result = CompleteMultipartUploadResult {
@@ -183,9 +182,7 @@ fn answer(call: &Call, etag: String, checksum: Option<Checksum>, sse: bool) -> A
         etag,
         checksum,
     };
-    let mut answer = respond::xml(result.to_xml());
-    respond::set_sse(answer.headers_mut(), sse);
-    answer
+    respond::xml(result.to_xml())
 }
 
 #[cfg(test)]

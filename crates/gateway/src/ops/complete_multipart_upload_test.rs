@@ -20,6 +20,7 @@ fn part(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> PartRow {
         modified_ms: 0,
         checksum: Some(stored_checksum::to_row(&checksum(algorithm, bytes))),
         extents: Vec::new(),
+        data_key: None,
     }
 }
 

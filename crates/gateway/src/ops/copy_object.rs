@@ -18,7 +18,7 @@ pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
     let source = copy_source::named(&call)?;
     let directive = parse_metadata_directive(&call.headers)?;
-    let asked = attributes::from_headers(&call.headers)?;
+    let asked = attributes::from_headers(&call)?;
     let conditions = preconditions(WriteConditions::parse(&call.headers)?);
     let bucket = call.bucket().await?.id;
     let reader = copy_source::open(&call, &source).await?;
@@ -33,7 +33,7 @@ pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
 
     let checksum = checksum(&call, &source, &reader).await?;
     let attributes = changes.apply(reader.row());
-    let (etag, sse) = (reader.row().etag.clone(), attributes.sse);
+    let etag = reader.row().etag.clone();
     let commit = ObjectCommit {
         bucket,
         key: call.key().to_owned(),
@@ -46,9 +46,7 @@ pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
     let committed = call.settle(async move { engine.copy_object(&reader, commit).await }).await?;
 
     let last_modified = call.shared.modified(committed.modified_ms);
-    let mut answer = respond::xml(CopyObjectResult { last_modified, etag, checksum }.to_xml());
-    respond::set_sse(answer.headers_mut(), sse);
-    Ok(answer)
+    Ok(respond::xml(CopyObjectResult { last_modified, etag, checksum }.to_xml()))
 }
 
 fn is_itself(call: &Call, source: &CopySource) -> bool {
@@ -76,7 +74,7 @@ impl Changes<'_> {
             MetadataDirective::Replace => self.asked,
         };
         Attributes {
-            system: kept.system.clone(),
+            system: kept.system.iter().filter(|(name, _)| name != attributes::FILE_TIME).cloned().collect(),
             user: kept.user.clone(),
             storage_class: self.asked.storage_class.clone(),
             sse: self.asked.sse,
@@ -118,11 +116,18 @@ mod tests {
             checksum: None,
             attributes: stored.clone(),
             body: Body::Extents(Vec::new()),
+            data_key: None,
         };
+        let mut of_a_cache = row.clone();
+        of_a_cache
+            .attributes
+            .system
+            .push((attributes::FILE_TIME.to_owned(), "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()));
         let asked = Attributes { user: vec![("n".to_owned(), "w".to_owned())], ..Attributes::default() };
         let copy = Changes { directive: MetadataDirective::Copy, asked: &asked, class_named: false };
         assert!(!copy.any(&row));
         assert_eq!(copy.apply(&row), stored);
+        assert_eq!(copy.apply(&of_a_cache), stored, "a copy is as new as it is");
         let replace = Changes { directive: MetadataDirective::Replace, ..copy };
         assert!(replace.any(&row));
         assert_eq!(replace.apply(&row), asked);

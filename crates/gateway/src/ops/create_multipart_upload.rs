@@ -10,7 +10,7 @@ use crate::{
 
 pub(crate) async fn create_multipart_upload(call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
-    let attributes = attributes::from_headers(&call.headers)?;
+    let attributes = attributes::from_headers(&call)?;
     let checksums = RequestChecksums::parse(&call.headers)?;
     if checksums.checksum_type.is_some() && checksums.algorithm.is_none() {
         return Err(S3Error::new(S3ErrorCode::InvalidRequest, "x-amz-checksum-type needs x-amz-checksum-algorithm"));
@@ -19,7 +19,6 @@ pub(crate) async fn create_multipart_upload(call: Call) -> Result<Answer, S3Erro
         checksums.algorithm.map(|algorithm| (algorithm, checksums.checksum_type.unwrap_or(algorithm.default_type())));
     let bucket = call.bucket().await?.id;
 
-    let sse = attributes.sse;
     let checksum = announced.map(|(algorithm, kind)| stored_checksum::announced_row(algorithm, kind));
     let (engine, key, initiator) = (call.engine().clone(), call.key().to_owned(), call.identity.access_key.clone());
     let upload =
@@ -35,6 +34,5 @@ pub(crate) async fn create_multipart_upload(call: Call) -> Result<Answer, S3Erro
         respond::set(answer.headers_mut(), "x-amz-checksum-algorithm", algorithm.as_str());
         respond::set(answer.headers_mut(), "x-amz-checksum-type", kind.as_str());
     }
-    respond::set_sse(answer.headers_mut(), sse);
     Ok(answer)
 }

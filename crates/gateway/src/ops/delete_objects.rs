@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(crate) async fn delete_objects(mut call: Call) -> Result<Answer, S3Error> {
-    let payload = call.take_payload(None)?;
+    let payload = call.take_payload()?;
     check_is_protected(&payload)?;
     let body = payload.collect(XML_BODY_BYTES_MAX).await?;
     let request = DeleteRequest::parse(&body)?;

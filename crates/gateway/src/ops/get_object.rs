@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use cairn_cluster::ObjectReader;
-use cairn_meta::{Body, ObjectRow};
+use cairn_cluster::{EngineError, ObjectReader, UrlId, UrlRange};
+use cairn_meta::{Body, BucketRow, ObjectRow};
 use cairn_s3::{
     ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode,
     checksum::is_checksum_wanted,
@@ -22,6 +22,9 @@ use crate::{
     respond::{self, Answer},
 };
 
+/// The range that a download by many ranges begins with, to learn the length.
+const FIRST_RANGE: &[u8] = b"bytes=0-0";
+
 pub(crate) async fn get_object(call: Call) -> Result<Answer, S3Error> {
     read_object(call, true).await
 }
@@ -34,10 +37,10 @@ async fn read_object(call: Call, with_body: bool) -> Result<Answer, S3Error> {
     call.authorize_read()?;
     let conditions = ReadConditions::parse(&call.headers)?;
     let overrides = ResponseOverrides::parse(&call.query, true)?;
-    let bucket = call.bucket().await?.id;
-    let reader = call.engine().open_object(bucket, call.key()).await.map_err(|error| missing(&call, error))?;
+    let bucket = call.bucket().await?;
+    let reader = open(&call, &bucket, with_body).await.map_err(|error| missing(&call, error))?;
 
-    let modified = call.shared.modified(reader.row().modified_ms);
+    let modified = attributes::modified(&call.shared, reader.row(), bucket.settings);
     match conditions.check(&reader.row().etag, modified) {
         Err(error) if error.code == S3ErrorCode::NotModified => return Ok(not_modified(reader.row(), modified)),
         checked => checked?,
@@ -56,6 +59,18 @@ async fn read_object(call: Call, with_body: bool) -> Result<Answer, S3Error> {
         headers.insert(name, value);
     }
     Ok(answer)
+}
+
+/// Opens the object, in a cache for all ranges of a presigned URL the same version of it.
+async fn open(call: &Call, bucket: &BucketRow, with_body: bool) -> Result<ObjectReader, EngineError> {
+    let range = call.headers.get(http::header::RANGE).filter(|_| with_body && bucket.settings.cache);
+    let Some((url, range)) = call.presigned.zip(range) else {
+        return call.engine().open_object(bucket.id, call.key()).await;
+    };
+    let signed_ms = u64::try_from(url.signed_at.unix_timestamp()).unwrap_or(0).saturating_mul(1000);
+    let is_first = range.as_bytes().trim_ascii() == FIRST_RANGE;
+    let range = UrlRange { url: UrlId(url.signature), signed_ms, is_first };
+    call.engine().open_range(bucket.id, call.key(), &range).await
 }
 
 /// The row outlives the reader, which the body takes along.
@@ -181,7 +196,7 @@ fn not_modified(row: &ObjectRow, modified: OffsetDateTime) -> Answer {
     answer
 }
 
-fn missing(call: &Call, error: cairn_cluster::EngineError) -> S3Error {
+fn missing(call: &Call, error: EngineError) -> S3Error {
     let answer = answer_for(error);
     match answer.code {
         S3ErrorCode::NoSuchKey => answer.with("Key", call.key()),
@@ -205,6 +220,7 @@ mod tests {
             checksum: None,
             attributes: Attributes::default(),
             body,
+            data_key: None,
         }
     }
 

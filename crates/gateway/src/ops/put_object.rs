@@ -14,20 +14,23 @@ use crate::{
 
 pub(crate) async fn put_object(mut call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
-    let attributes = attributes::from_headers(&call.headers)?;
+    let mut attributes = attributes::from_headers(&call)?;
     let conditions = preconditions(WriteConditions::parse(&call.headers)?);
-    let mut payload = call.take_payload(None)?;
+    let (bucket, settings) = call.bucket().await.map(|row| (row.id, row.settings))?;
+    if settings.cache {
+        attributes::keep_file_time(&mut attributes, &call.headers);
+    }
+    let mut payload = call.take_object(None, settings.etag)?;
     let length = payload.length()?;
-    let bucket = call.bucket().await?.id;
 
-    let target = WriteTarget { bucket, key: call.key().to_owned(), kind: WriteKind::Object, length: Some(length) };
+    let (key, kind, class) = (call.key().to_owned(), WriteKind::Object, attributes.storage_class.clone());
+    let target = WriteTarget { bucket, key, kind, length: Some(length), class };
     let mut writer = call.engine().begin_write(target).await.map_err(answer_for)?;
     pour(&mut payload, &mut writer).await?;
     let digests = payload.finish().await?;
     let stored = writer.finish().await.map_err(answer_for)?;
 
-    let etag = etag::of_body(&digests.md5);
-    let sse = attributes.sse;
+    let etag = etag::of_body(digests.tag);
     let commit = ObjectCommit {
         bucket,
         key: call.key().to_owned(),
@@ -43,7 +46,6 @@ pub(crate) async fn put_object(mut call: Call) -> Result<Answer, S3Error> {
     let headers = answer.headers_mut();
     respond::set_etag(headers, &etag);
     respond::set_checksum(headers, digests.checksum.as_ref());
-    respond::set_sse(headers, sse);
     Ok(answer)
 }
 

@@ -15,19 +15,20 @@ use crate::{
 pub(crate) async fn upload_part(mut call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
     let (upload, number) = (upload_id(&call)?, part_number(&call)?);
-    let bucket = call.bucket().await?.id;
+    let (bucket, settings) = call.bucket().await.map(|row| (row.id, row.settings))?;
     let row = call.engine().upload(bucket, call.key(), upload).await.map_err(answer_for)?;
     let algorithm = part_algorithm(&row, &RequestChecksums::parse(&call.headers)?)?;
-    let mut payload = call.take_payload(algorithm)?;
+    let mut payload = call.take_object(algorithm, settings.etag)?;
     let length = payload.length()?;
 
-    let target = WriteTarget { bucket, key: call.key().to_owned(), kind: WriteKind::Part, length: Some(length) };
+    let (kind, class) = (WriteKind::Part { upload, number }, row.attributes.storage_class.clone());
+    let target = WriteTarget { bucket, key: call.key().to_owned(), kind, length: Some(length), class };
     let mut writer = call.engine().begin_write(target).await.map_err(answer_for)?;
     pour(&mut payload, &mut writer).await?;
     let digests = payload.finish().await?;
     let stored = writer.finish().await.map_err(answer_for)?;
 
-    let etag = etag::of_body(&digests.md5);
+    let etag = etag::of_body(digests.tag);
     let commit = PartCommit {
         bucket,
         key: call.key().to_owned(),
@@ -45,7 +46,6 @@ pub(crate) async fn upload_part(mut call: Call) -> Result<Answer, S3Error> {
     if let Some(checksum) = &digests.checksum {
         respond::set(headers, checksum.algorithm.header_name(), &checksum.to_string());
     }
-    respond::set_sse(headers, row.attributes.sse);
     Ok(answer)
 }
 

@@ -38,9 +38,7 @@ pub(crate) async fn upload_part_copy(call: Call) -> Result<Answer, S3Error> {
     let committed = call.settle(async move { engine.copy_part(&reader, range, commit).await }).await?;
 
     let last_modified = call.shared.modified(committed.modified_ms);
-    let mut answer = respond::xml(CopyPartResult { last_modified, etag, checksum }.to_xml());
-    respond::set_sse(answer.headers_mut(), row.attributes.sse);
-    Ok(answer)
+    Ok(respond::xml(CopyPartResult { last_modified, etag, checksum }.to_xml()))
 }
 
 fn source_range(call: &Call, length: u64) -> Result<Range<u64>, S3Error> {
@@ -71,5 +69,5 @@ async fn digests(
         return Ok((row.etag.clone(), stored));
     }
     let digests = copy_source::digest(call, source, reader, range, algorithm).await?;
-    Ok((etag::of_body(&digests.md5), digests.checksum))
+    Ok((etag::of_body(digests.tag), digests.checksum))
 }

@@ -3,11 +3,12 @@
 use cairn_proto::{BucketId, Record};
 
 use super::context::{Applied, Context, require};
-use super::uploads;
+use super::{identities, pgs, uploads};
 use crate::command::{Refusal, Reply};
 use crate::keys::{self, Counter, Named};
 use crate::row::BucketRow;
 use crate::rows::{RowsError, StoredUpload, collect, decode};
+use crate::settings::{BucketSettings, SettingsChange};
 
 /// Open uploads of a deleted bucket that one command discards.
 const DYING_UPLOADS_MAX: usize = 100;
@@ -53,9 +54,15 @@ pub(super) fn charge(context: &mut Context<'_, '_>, mut bucket: Record<BucketRow
     Ok(())
 }
 
-/// `CreateBucket`.
-pub(super) fn create(context: &mut Context<'_, '_>, name: &str) -> Applied<Reply> {
+/// `CreateBucket`, `CreateBucketWith`.
+pub(super) fn create(
+    context: &mut Context<'_, '_>,
+    name: &str,
+    settings: BucketSettings,
+    quota_bytes: Option<u64>,
+) -> Applied<Reply> {
     require((1..=NAME_BYTES_MAX).contains(&name.len()), "a bucket's name has 1 to 255 bytes")?;
+    settings.profile.map_or(Ok(()), pgs::check_profile)?;
     if context.load::<BucketRow>(&keys::bucket(name))?.is_some() {
         return Err(Refusal::BucketExists.into());
     }
@@ -64,18 +71,19 @@ pub(super) fn create(context: &mut Context<'_, '_>, name: &str) -> Applied<Reply
         id,
         name: name.to_owned(),
         created_ms: context.now_ms,
-        quota_bytes: None,
+        quota_bytes,
         bytes: 0,
         objects: 0,
         upload_bytes: 0,
         uploads: 0,
+        settings,
     };
     context.put(keys::bucket(name), row)?;
     context.put(keys::bucket_name(id), name)?;
     Ok(Reply::Bucket(id))
 }
 
-/// `DeleteBucket`: the name is free at once; open uploads that are too many for one command go with later ones.
+/// `DeleteBucket`: the name is free at once, and the access keys limited to the bucket are gone; open uploads that are too many for one command go with later ones.
 pub(super) fn delete(context: &mut Context<'_, '_>, name: &str) -> Applied<Reply> {
     let key = keys::bucket(name);
     let Some(bucket) = context.load::<BucketRow>(&key)? else {
@@ -87,6 +95,7 @@ pub(super) fn delete(context: &mut Context<'_, '_>, name: &str) -> Applied<Reply
     }
     context.rows.delete(key);
     context.rows.delete(keys::bucket_name(bucket.id));
+    identities::remove_of_bucket(context, bucket.id)?;
     if bucket.uploads > 0 {
         context.put(keys::dying_bucket(bucket.id), ())?;
         sweep(context, bucket.id)?;
@@ -101,6 +110,18 @@ pub(super) fn set_quota(context: &mut Context<'_, '_>, name: &str, quota_bytes: 
         return Err(Refusal::NoSuchBucket.into());
     };
     bucket.value.quota_bytes = quota_bytes;
+    context.store(key, &bucket)?;
+    Ok(Reply::Done)
+}
+
+/// `SetBucketSettings`.
+pub(super) fn set_settings(context: &mut Context<'_, '_>, name: &str, change: SettingsChange) -> Applied<Reply> {
+    let key = keys::bucket(name);
+    let Some(mut bucket) = context.load::<BucketRow>(&key)? else {
+        return Err(Refusal::NoSuchBucket.into());
+    };
+    bucket.value.settings = change.on(bucket.value.settings);
+    bucket.value.settings.profile.map_or(Ok(()), pgs::check_profile)?;
     context.store(key, &bucket)?;
     Ok(Reply::Done)
 }

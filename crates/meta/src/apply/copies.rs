@@ -29,7 +29,7 @@ pub(super) fn check_extents(context: &Context<'_, '_>, source: &CopySource, row:
     }
     let mut open: Vec<&Extent> = source.extents.iter().collect();
     match &row.body {
-        Body::Inline(_) => {}
+        Body::Inline(_) | Body::Sealed(_) => {}
         Body::Extents(extents) => take_contained(&mut open, extents),
         Body::Parts { upload, parts } => {
             for part in parts {

@@ -38,7 +38,7 @@ pub(super) fn discard_body(
     body: Body,
 ) -> Result<(), RowsError> {
     match body {
-        Body::Inline(_) => Ok(()),
+        Body::Inline(_) | Body::Sealed(_) => Ok(()),
         Body::Extents(extents) => discard(context, version, bytes, Garbage::Extents(extents)),
         Body::Parts { upload, .. } => discard(context, version, bytes, Garbage::Upload(upload)),
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cairn_proto::{BucketId, PgId, SegmentId, Slot, UploadId, VersionId};
 use serde::de::DeserializeOwned;
 
+use crate::cluster_rows::SnapshotRow;
 use crate::keys::{self, Counter, KeyRange, Named};
 use crate::query::Query;
 use crate::row::{Body, BucketRow, Extent, Garbage, GarbageRow, IdentityRow, ObjectRow, PartRow, Scope, SegmentRow};
@@ -47,12 +48,29 @@ pub(crate) fn check(rows: &MemoryRows) {
     let uploads = rows_of::<StoredUpload>(rows, &all_of(0x05));
     check_buckets(rows, &buckets, &objects, &uploads);
     check_parts(&parts, &objects, &uploads, &garbage);
-    check_segments(rows, &references_of(&parts, &objects, &garbage));
+    let snapshots: Vec<SnapshotRow> = rows_of(rows, &keys::snapshots()).into_iter().map(|(_, row)| row).collect();
+    check_segments(rows, &references_of(&parts, &objects, &garbage, &snapshots));
     assert_eq!(counter(rows, Counter::GarbageRows), garbage.len() as u64);
     assert_eq!(counter(rows, Counter::GarbageBytes), garbage.iter().map(|row| row.bytes).sum::<u64>());
-    let roots = rows_of::<IdentityRow>(rows, &keys::identities());
-    let roots = roots.iter().filter(|(_, row)| row.enabled && row.scope == Scope::Root).count();
+    check_identities(rows, &buckets);
+}
+
+/// The root keys are counted, and every other key is one of a bucket that stands.
+fn check_identities(rows: &MemoryRows, buckets: &[BucketRow]) {
+    let identities = rows_of::<IdentityRow>(rows, &keys::identities());
+    let roots = identities.iter().filter(|(_, row)| row.enabled && row.scope == Scope::Root).count();
     assert_eq!(counter(rows, Counter::RootKeys), roots as u64);
+    let ids: BTreeMap<&str, BucketId> = buckets.iter().map(|bucket| (bucket.name.as_str(), bucket.id)).collect();
+    let wanted: BTreeSet<(BucketId, String)> = identities
+        .into_iter()
+        .filter_map(|(_, row)| match row.scope {
+            Scope::Root => None,
+            Scope::Bucket { bucket, .. } => Some((ids[bucket.as_str()], row.access_key)),
+        })
+        .collect();
+    let links =
+        rows_of::<()>(rows, &all_of(0x1a)).into_iter().map(|(key, ())| keys::read_bucket_identity(&key).unwrap());
+    assert_eq!(links.collect::<BTreeSet<_>>(), wanted);
 }
 
 fn bucket_of(row: &[u8]) -> BucketId {
@@ -132,6 +150,7 @@ fn references_of(
     parts: &BTreeMap<(UploadId, u16), PartRow>,
     objects: &[(Vec<u8>, ObjectRow)],
     garbage: &[GarbageRow],
+    snapshots: &[SnapshotRow],
 ) -> References {
     let mut references = References::new();
     let mut refer = |extents: &[Extent], version, free, bytes: u64| {
@@ -144,11 +163,14 @@ fn references_of(
     for part in parts.values() {
         refer(&part.extents, part.version, false, part.bytes);
     }
+    for row in snapshots {
+        refer(&row.extents, row.version, false, row.extents.iter().map(|extent| extent.bytes).sum());
+    }
     for (_, object) in objects {
         match &object.body {
             Body::Extents(extents) => refer(extents, object.version, false, object.bytes),
             Body::Inline(bytes) => assert_eq!(bytes.len() as u64, object.bytes),
-            Body::Parts { .. } => {}
+            Body::Parts { .. } | Body::Sealed(_) => {}
         }
     }
     for row in garbage {

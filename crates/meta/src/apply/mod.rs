@@ -5,6 +5,7 @@
 //! completion.
 
 mod buckets;
+mod cluster;
 mod complete;
 mod context;
 mod copies;
@@ -40,6 +41,7 @@ use cairn_proto::Index;
 
 use crate::command::{Command, Envelope, Outcome, Reply};
 use crate::rows::{Change, Overlay, RowsError, RowsRead};
+use crate::settings::BucketSettings;
 use context::{Applied, Context, Stop};
 
 /// Applies the commands of one log entry. Whoever calls writes the changes in one batch with `index`.
@@ -109,12 +111,24 @@ fn run(context: &mut Context<'_, '_>, command: &Command) -> Applied<Reply> {
         }
         Command::MarkFree { from, below, held } => garbage::mark_free(context, *from, *below, held),
         Command::RemoveGarbage { rows } => garbage::remove(context, rows),
-        Command::CreateBucket { name } => buckets::create(context, name),
+        Command::CreateBucket { name } => buckets::create(context, name, BucketSettings::default(), None),
+        Command::CreateBucketWith { name, settings, quota_bytes } => {
+            buckets::create(context, name, *settings, *quota_bytes)
+        }
+        Command::SetBucketSettings { name, change } => buckets::set_settings(context, name, *change),
         Command::DeleteBucket { name } => buckets::delete(context, name),
         Command::SetBucketQuota { name, quota_bytes } => buckets::set_quota(context, name, *quota_bytes),
         Command::PutIdentity { identity, must_be_new } => identities::put(context, identity, *must_be_new),
         Command::SetIdentityEnabled { access_key, enabled } => identities::set_enabled(context, access_key, *enabled),
+        Command::DeclareIdentity { name, identity } => identities::declare(context, name, identity),
         Command::RemoveIdentity { access_key } => identities::remove(context, access_key),
+        Command::RaiseVersion { version, known } => cluster::raise_version(context, *version, known),
+        Command::PutClusterKey { row } => cluster::put_key(context, row),
+        Command::PutSnapshot { snapshot, piece, segments, last } => {
+            cluster::put_snapshot(context, (*snapshot, *piece, *last), segments)
+        }
+        Command::RemoveSnapshot { snapshot } => cluster::remove_snapshot(context, *snapshot),
+        Command::DropForgotten {} => cluster::drop_forgotten(context),
         _ => run_bytes(context, command),
     }
 }

@@ -7,12 +7,12 @@ use super::context::{Applied, Context, require};
 use super::copies;
 use super::garbage;
 use super::segments;
-use crate::INLINE_BYTES_MAX;
 use crate::command::{CopySource, NewBody, Preconditions, Refusal, Reply};
 use crate::keys;
 use crate::query::present_object;
 use crate::row::{Attributes, Body, BucketRow, ChecksumRow, ObjectRow, Referrer};
 use crate::rows::RowsError;
+use crate::{INLINE_BYTES_MAX, SEALED_MORE_MAX};
 
 /// Longest key, in bytes of UTF-8.
 const KEY_BYTES_MAX: usize = 1024;
@@ -96,6 +96,7 @@ pub(super) fn fill(
         checksum: label.checksum.clone(),
         attributes: label.attributes.clone(),
         body,
+        data_key: None,
     };
     context.put(keys::object(id, target.key, version), row)?;
     Ok(Reply::Version { version, modified_ms: context.now_ms })
@@ -124,6 +125,11 @@ pub(super) fn put(
         NewBody::Inline(bytes) => {
             require(bytes.len() <= INLINE_BYTES_MAX, "too many bytes for a row")?;
             (bytes.len() as u64, Body::Inline(bytes.clone()))
+        }
+        NewBody::Sealed { sealed, bytes } => {
+            require(*bytes <= INLINE_BYTES_MAX as u64, "too many bytes for a row")?;
+            require(sealed.len() <= INLINE_BYTES_MAX + SEALED_MORE_MAX, "too many sealed bytes for a row")?;
+            (*bytes, Body::Sealed(sealed.clone()))
         }
         NewBody::Segments(segments) => {
             require(!segments.is_empty(), "an object without segments is inline")?;

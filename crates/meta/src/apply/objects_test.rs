@@ -1,10 +1,14 @@
 //! Objects, buckets, quotas and copies.
 
-use cairn_proto::{Index, VersionId};
+use bytes::Bytes;
+use cairn_proto::{Index, Record, VersionId};
 
 use super::testing::{MIB, World, copy_command, inline, put_command, refusal, version_of};
 use crate::command::{Command, CopySource, NewBody, Preconditions, Refusal, Reply};
-use crate::row::{Body, Extent};
+use crate::keys;
+use crate::row::{Body, DataKey, Extent, ObjectRow, ProfileRow};
+use crate::rows::{RowsRead as _, decode, encode};
+use crate::settings::{BucketSettings, EtagKind, SettingsChange};
 
 fn etags(etags: &[&str]) -> Preconditions {
     Preconditions { absent: false, etags: Some(etags.iter().map(|etag| (*etag).to_owned()).collect()) }
@@ -74,6 +78,38 @@ fn a_quota_counts_objects_and_open_parts_and_a_replacement_its_difference() {
 }
 
 #[test]
+fn a_bucket_keeps_its_settings_and_one_without_has_the_default() {
+    let (mut world, bucket) = World::ready();
+    assert_eq!(world.query().bucket("b").unwrap().unwrap().settings, BucketSettings::default());
+    let wide = ProfileRow { data: 8, parity: 4 };
+    let settings = BucketSettings { cache: true, profile: Some(wide), etag: EtagKind::Fast };
+    let make = |name: &str, profile| Command::CreateBucketWith {
+        name: name.to_owned(),
+        settings: BucketSettings { profile, ..settings },
+        quota_bytes: Some(MIB),
+    };
+    assert!(matches!(world.run(make("set", Some(wide))), Ok(Reply::Bucket(_))));
+    let row = world.query().bucket("set").unwrap().unwrap();
+    assert_eq!((row.settings, row.quota_bytes), (settings, Some(MIB)));
+    assert_eq!(world.run(make("set", None)), Err(Refusal::BucketExists));
+    let impossible = ProfileRow { data: 0, parity: 4 };
+    assert!(matches!(world.run(make("other", Some(impossible))), Err(Refusal::Invalid(_))));
+
+    // A row of before there were settings: the same bytes without its last fields.
+    let key = keys::bucket("b");
+    let mut older = world.rows.get(&key).unwrap().unwrap();
+    older.truncate(older.len() - 3);
+    world.rows.write(vec![(key, Some(older))]);
+    assert_eq!(world.query().bucket_by_id(bucket).unwrap().unwrap().settings, BucketSettings::default());
+    let change = SettingsChange { cache: Some(true), ..SettingsChange::default() };
+    let set = |name: &str| Command::SetBucketSettings { name: name.to_owned(), change };
+    world.done(set("b"));
+    let row = world.query().bucket("b").unwrap().unwrap();
+    assert_eq!(row.settings, BucketSettings { cache: true, ..BucketSettings::default() });
+    assert_eq!(world.run(set("none")), Err(Refusal::NoSuchBucket));
+}
+
+#[test]
 fn buckets_live_once_per_id() {
     let (mut world, bucket) = World::ready();
     assert_eq!(world.run(Command::CreateBucket { name: "b".to_owned() }), Err(Refusal::BucketExists));
@@ -136,13 +172,13 @@ fn inline_bytes_are_copied_as_they_are() {
     let (mut world, bucket) = World::ready();
     let version = version_of(&world.put_body(bucket, "a", inline(b"x")));
     let copy = |bytes: &'static [u8]| CopySource {
-        inline: Some(bytes::Bytes::from_static(bytes)),
+        inline: Some(Bytes::from_static(bytes)),
         ..source(bucket, "a", version, Vec::new())
     };
     assert!(matches!(refusal(world.write(copy_command(bucket, "c", copy(b"y")))), Refusal::Invalid(_)));
     world.write(copy_command(bucket, "c", copy(b"x"))).unwrap();
     let row = world.query().object(bucket, "c").unwrap().unwrap();
-    assert_eq!(row.body, Body::Inline(bytes::Bytes::from_static(b"x")));
+    assert_eq!(row.body, Body::Inline(Bytes::from_static(b"x")));
     assert!(world.query().extents(&row.body, 0..1).is_err());
 }
 
@@ -162,4 +198,21 @@ fn extents_are_cut_to_the_range() {
     assert_eq!(cut(12..15), [(ids[1], 2, 3)]);
     assert_eq!(cut(10..10), []);
     assert_eq!(cut(59..99), [(ids[2], 29, 1)]);
+}
+
+#[test]
+fn rows_have_room_for_a_wrapped_key_and_older_ones_read_as_without() {
+    let (mut world, bucket) = World::ready();
+    let (version, _) = world.put(bucket, "a", 10);
+    let key = keys::object(bucket, "a", version);
+    let mut older = world.rows.get(&key).unwrap().unwrap();
+    let mut row: Record<ObjectRow> = decode(&key, &older).unwrap();
+    older.truncate(older.len() - 1);
+    world.rows.write(vec![(key.clone(), Some(older))]);
+    assert_eq!(world.query().object(bucket, "a").unwrap().unwrap(), row.value);
+
+    row.value.data_key = Some(DataKey { key_id: "one".to_owned(), wrapped: Bytes::from_static(b"wrapped") });
+    let bytes = encode(&key, &row).unwrap();
+    world.rows.write(vec![(key, Some(bytes))]);
+    assert_eq!(world.query().object(bucket, "a").unwrap().unwrap(), row.value);
 }

@@ -37,10 +37,16 @@ fn check_in_service(context: &Context<'_, '_>, disk: DiskId) -> Applied<()> {
     }
 }
 
+/// Refuses a profile that no group could have.
+pub(super) fn check_profile(profile: ProfileRow) -> Applied<()> {
+    let slots = usize::from(profile.data) + usize::from(profile.parity);
+    require(profile.data > 0 && slots <= SLOTS_MAX, "no such profile")
+}
+
 /// `CreatePgs`.
 pub(super) fn create(context: &mut Context<'_, '_>, profile: ProfileRow, groups: &[Vec<DiskId>]) -> Applied<Reply> {
+    check_profile(profile)?;
     let slots = usize::from(profile.data) + usize::from(profile.parity);
-    require(profile.data > 0 && slots <= SLOTS_MAX, "no such profile")?;
     require(groups.len() <= BATCH_ROWS_MAX, "too many groups for one command")?;
     let mut ids = Vec::with_capacity(groups.len());
     for disks in groups {

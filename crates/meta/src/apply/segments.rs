@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cairn_proto::{PgId, Record, SegmentId, Slot, VersionId};
+use cairn_proto::{GroupId, PgId, Record, SegmentId, Slot, VersionId};
 
 use super::context::{Applied, Context, Stop, require};
 use crate::command::{NewSegment, Refusal};
@@ -14,7 +14,9 @@ use crate::{EXTENTS_MAX, SEGMENT_BYTES_MAX};
 
 pub(super) const fn version_of(referrer: &Referrer) -> VersionId {
     match referrer {
-        Referrer::Object { version, .. } | Referrer::Part { version, .. } => *version,
+        Referrer::Object { version, .. } | Referrer::Part { version, .. } | Referrer::Snapshot { version, .. } => {
+            *version
+        }
     }
 }
 
@@ -43,6 +45,10 @@ fn refused(segment: SegmentId, why: &str) -> Stop {
 /// Only the committing writer's own, at or over its watermark, and never committed before.
 fn check_may_be_committed(context: &Context<'_, '_>, segment: &NewSegment) -> Applied<()> {
     require((1..=SEGMENT_BYTES_MAX).contains(&segment.bytes), "a segment has 1 byte to 64 MiB")?;
+    if segment.id.group != GroupId::ONLY {
+        let why = format!("it is of group {}, this is group {}", segment.id.group, GroupId::ONLY);
+        return Err(refused(segment.id, &why));
+    }
     let writer = committing_writer(context, segment.id)?;
     if segment.id.sequence < writer.watermark {
         return Err(refused(segment.id, "it is under the writer's watermark"));

@@ -68,8 +68,10 @@ impl World {
         self.single(None, command)
     }
 
+    /// A command that must be taken, and has no more to say than the name of what it made.
     pub(crate) fn done(&mut self, command: Command) {
-        assert_eq!(self.run(command), Ok(Reply::Done));
+        let outcome = self.run(command);
+        assert!(matches!(outcome, Ok(Reply::Done | Reply::Bucket(_))), "{outcome:?}");
     }
 
     pub(crate) fn run_as(&mut self, origin: Origin, command: Command) -> Outcome {
@@ -115,7 +117,7 @@ impl World {
     /// A segment of the world's writer in the first group, held by all its disks at their present attach numbers.
     pub(crate) fn segment(&mut self, bytes: u64) -> NewSegment {
         self.sequence += 1;
-        let id = SegmentId { group: GroupId(1), writer: self.writer, sequence: Sequence(self.sequence) };
+        let id = SegmentId { group: GroupId::ONLY, writer: self.writer, sequence: Sequence(self.sequence) };
         let group = self.query().pg(PgId(1)).unwrap().unwrap();
         let answered = group.slots.iter().map(|disk| {
             let row = self.query().disk(*disk).unwrap().unwrap();

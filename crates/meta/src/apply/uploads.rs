@@ -141,8 +141,8 @@ fn fill(
     }
     let version = context.version();
     let modified_ms = context.now_ms;
-    let row =
-        PartRow { version, bytes, etag: part.etag.to_owned(), modified_ms, checksum: part.checksum.clone(), extents };
+    let (etag, checksum) = (part.etag.to_owned(), part.checksum.clone());
+    let row = PartRow { version, bytes, etag, modified_ms, checksum, extents, data_key: None };
     context.put(key, row)?;
     Ok(Reply::Version { version, modified_ms })
 }

@@ -71,6 +71,18 @@ impl LogStore {
         Self::load(Arc::new(backend), identity.voter, flushed)
     }
 
+    /// Makes the log of a voter whose rows were installed up to `last`: it begins, empty, behind it.
+    pub(crate) fn create_behind(folder: &Path, identity: LogIdentity, last: LogId) -> io::Result<()> {
+        let vote = Vote::new(last.leader_id.term, identity.voter);
+        let ops = [
+            Op::Meta(MetaKey::Identity, encode(&(FORMAT, identity))?),
+            Op::Meta(MetaKey::Vote, encode(&Some(vote))?),
+            Op::Meta(MetaKey::Purged, encode(&Some(last))?),
+            Op::Meta(MetaKey::Committed, encode(&Some(last))?),
+        ];
+        RocksLog::open(folder, true)?.write(&ops, true)
+    }
+
     /// Opens the log of a voter. Damage, another cluster's log and another voter's are refused.
     pub(crate) fn open(folder: &Path, identity: LogIdentity, flushed: Flushed) -> io::Result<Self> {
         let refuse = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);

@@ -14,7 +14,7 @@ use crate::view::GarbageTotals;
 type UploadName = (BucketId, String, UploadId);
 
 impl Query<'_> {
-    fn all<T: DeserializeOwned>(&self, range: &KeyRange) -> Result<Vec<T>, RowsError> {
+    pub(super) fn all<T: DeserializeOwned>(&self, range: &KeyRange) -> Result<Vec<T>, RowsError> {
         collect(self.rows, &range.from, &range.end, usize::MAX, |key, value| Ok(Some(decode(key, value)?.value)))
     }
 

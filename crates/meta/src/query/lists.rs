@@ -5,7 +5,7 @@ use cairn_proto::UploadId;
 use super::Query;
 use super::walk::{Found, Scope, Step};
 use crate::keys::{self, Named};
-use crate::row::{BucketRow, IdentityRow, ObjectRow, PartRow};
+use crate::row::{BucketRow, IdentityNameRow, IdentityRow, ObjectRow, PartRow};
 use crate::rows::{RowsError, StoredUpload, collect, decode};
 use crate::view::{ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery};
 
@@ -25,6 +25,15 @@ impl Query<'_> {
     /// Only for failed storage and damaged rows.
     pub fn identities(&self, after: Option<&str>, limit: usize) -> Result<Vec<IdentityRow>, RowsError> {
         let range = keys::identities().after(after.map(keys::identity));
+        collect(self.rows, &range.from, &range.end, limit, |key, value| Ok(Some(decode(key, value)?.value)))
+    }
+
+    /// Names of declared access keys in order.
+    ///
+    /// # Errors
+    /// Only for failed storage and damaged rows.
+    pub fn identity_names(&self, after: Option<&str>, limit: usize) -> Result<Vec<IdentityNameRow>, RowsError> {
+        let range = keys::identity_names().after(after.map(keys::identity_name));
         collect(self.rows, &range.from, &range.end, limit, |key, value| Ok(Some(decode(key, value)?.value)))
     }
 

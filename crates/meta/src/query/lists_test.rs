@@ -41,6 +41,7 @@ fn objects(names: &[(String, u64)]) -> MemoryRows {
         checksum: None,
         attributes: Attributes::default(),
         body: Body::Inline(Bytes::new()),
+        data_key: None,
     };
     for (name, versions) in names {
         for number in 1..=*versions {
@@ -202,6 +203,7 @@ fn buckets_are_listed_in_pages() {
             objects: 0,
             upload_bytes: 0,
             uploads: 0,
+            settings: crate::BucketSettings::default(),
         };
         put(&mut rows, key, row);
     }

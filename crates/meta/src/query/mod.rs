@@ -5,6 +5,7 @@ mod lists;
 mod objects;
 mod segments;
 mod walk;
+mod whole;
 
 pub(crate) use objects::present_object;
 pub(crate) use segments::{WriterState, writer_state};

@@ -6,7 +6,7 @@ use cairn_proto::{BucketId, UploadId};
 
 use super::Query;
 use crate::keys::{self, Named};
-use crate::row::{Body, BucketRow, Extent, IdentityRow, ObjectRow, PartRow, UploadRow};
+use crate::row::{Body, BucketRow, Extent, IdentityNameRow, IdentityRow, ObjectRow, PartRow, UploadRow};
 use crate::rows::{RowsError, RowsRead, StoredUpload, collect, decode, load_value};
 
 /// The present version of a key.
@@ -70,6 +70,14 @@ impl Query<'_> {
         load_value(self.rows, &keys::identity(access_key))
     }
 
+    /// The access key that a declared name stands for; it may have been removed since.
+    ///
+    /// # Errors
+    /// Only for failed storage and damaged rows.
+    pub fn identity_name(&self, name: &str) -> Result<Option<IdentityNameRow>, RowsError> {
+        load_value(self.rows, &keys::identity_name(name))
+    }
+
     /// Where the bytes of a range are: extents in order, the first and last cut to the range.
     ///
     /// # Errors
@@ -78,7 +86,7 @@ impl Query<'_> {
     pub fn extents(&self, body: &Body, range: Range<u64>) -> Result<Vec<Extent>, RowsError> {
         let mut cut = Cut { range, at: 0, extents: Vec::new() };
         match body {
-            Body::Inline(_) => return Err(RowsError::Invalid("inline bytes have no extents")),
+            Body::Inline(_) | Body::Sealed(_) => return Err(RowsError::Invalid("inline bytes have no extents")),
             Body::Extents(extents) => extents.iter().for_each(|extent| cut.push(*extent)),
             Body::Parts { upload, parts } => {
                 for part in parts {

@@ -1,8 +1,9 @@
 //! Segments: their rows, what refers to them, and whether they are dead.
 
-use cairn_proto::{Index, PgId, SegmentId, Slot, WriterId};
+use cairn_proto::{GroupId, Index, PgId, SegmentId, Slot, WriterId};
 
 use super::Query;
+use crate::cluster_rows::LifeRow;
 use crate::keys::{self, Counter};
 use crate::row::{Referrer, SegmentRow, WriterRow};
 use crate::rows::{RowsError, RowsRead, StoredReference, StoredWriter, collect, decode, load_value};
@@ -32,6 +33,12 @@ fn first_reference(rows: &dyn RowsRead, segment: SegmentId) -> Result<Option<Sto
     let range = keys::references(segment);
     let first = collect(rows, &range.from, &range.end, 1, |key, value| Ok(Some(decode(key, value)?.value)))?;
     Ok(first.into_iter().next())
+}
+
+/// Whether a segment that no row names may have been committed between a life's snapshot and its beginning.
+fn forgot(life: &LifeRow, segment: SegmentId) -> bool {
+    let given_out = life.writers_over < segment.writer && segment.writer <= life.writers_through;
+    given_out || life.open_writers.iter().any(|(writer, from)| *writer == segment.writer && *from <= segment.sequence)
 }
 
 impl Query<'_> {
@@ -88,11 +95,15 @@ impl Query<'_> {
     /// # Errors
     /// Only for failed storage and damaged rows.
     pub fn verdicts(&self, index: Index, segments: &[SegmentId]) -> Result<Verdicts, RowsError> {
-        let verdicts = segments.iter().map(|segment| Ok((*segment, self.verdict(*segment)?)));
+        let lives = self.lives()?;
+        let verdicts = segments.iter().map(|segment| Ok((*segment, self.verdict(*segment, &lives)?)));
         Ok(Verdicts { index, verdicts: verdicts.collect::<Result<_, RowsError>>()? })
     }
 
-    fn verdict(&self, segment: SegmentId) -> Result<Verdict, RowsError> {
+    fn verdict(&self, segment: SegmentId, lives: &[LifeRow]) -> Result<Verdict, RowsError> {
+        if segment.group != GroupId::ONLY {
+            return Ok(Verdict::Unknown);
+        }
         if let Some(reference) = first_reference(self.rows, segment)? {
             let row = self.segment(reference.pg, segment)?.ok_or_else(|| {
                 RowsError::damaged(&keys::segment(reference.pg, segment), "the row is gone while others name it")
@@ -101,6 +112,9 @@ impl Query<'_> {
         }
         if self.rows.get(&keys::spent(segment))?.is_some() {
             return Ok(Verdict::Dead);
+        }
+        if lives.iter().any(|life| forgot(life, segment)) {
+            return Ok(Verdict::Forgotten);
         }
         Ok(match writer_state(self.rows, segment.writer)? {
             WriterState::Unknown => Verdict::Unknown,

@@ -19,8 +19,11 @@ use super::read_index::ReadIndex;
 use super::space::{EndlessSpace, FolderSpace, SpaceGuard, SpaceSource};
 use super::types::Raft;
 use super::upkeep::Upkeep;
+use crate::cluster_rows::CLUSTER_VERSION;
 use crate::error::MetaError;
 use crate::log_store::{Flushed, LogGauge, LogIdentity, LogStore};
+use crate::query::Query;
+use crate::recovery::newer_version;
 use crate::state_machine::{ApplyEntry, StateFolder, StateMachine, StateShared, run};
 
 const HEARTBEAT_MS: u64 = 300;
@@ -245,6 +248,12 @@ impl Stores {
         }
         let state = StateShared::open(StateFolder::new(path), folder.forming, apply, None)
             .map_err(|error| refuse("the rows", &error))?;
+        // Before the log is replayed: entries of a newer program cannot be read.
+        let version = state.view().map_err(|error| refuse("the rows", &error)).map(|(rows, _)| rows)?;
+        let version = Query::new(&*version).version()?;
+        if version > CLUSTER_VERSION {
+            return Err(MetaError::folder(path, newer_version(version)));
+        }
         let identity = LogIdentity { cluster_id: options.cluster_id, voter: options.voter };
         let flushed = flushed(&state);
         let log = if folder.forming {

@@ -5,12 +5,14 @@ use std::ops::Range;
 use cairn_proto::{BucketId, DiskId, Index, PgId, SegmentId, Slot, UploadId};
 
 use super::read_index::View;
+use crate::cluster_rows::{ClusterKeyRow, LifeRow, WholeSnapshot};
 use crate::command::GarbageKey;
 use crate::error::MetaError;
 use crate::query::Query;
+use crate::recovery::MetaExport;
 use crate::row::{
-    Body, BucketRow, DiskRow, Extent, GarbageRow, IdentityRow, ObjectRow, PartRow, PgRow, Referrer, SegmentRow,
-    UploadRow, WriterRow,
+    Body, BucketRow, DiskRow, Extent, GarbageRow, IdentityNameRow, IdentityRow, ObjectRow, PartRow, PgRow, Referrer,
+    SegmentRow, UploadRow, WriterRow,
 };
 use crate::view::{GarbageTotals, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdicts};
 
@@ -34,6 +36,52 @@ impl MetaView {
 
     fn query(&self) -> Query<'_> {
         Query::new(&*self.view.rows)
+    }
+
+    /// The cluster version.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn version(&self) -> Result<u32, MetaError> {
+        Ok(self.query().version()?)
+    }
+
+    /// The cluster's keys, sealed, in order of number.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn cluster_keys(&self) -> Result<Vec<ClusterKeyRow>, MetaError> {
+        Ok(self.query().cluster_keys()?)
+    }
+
+    /// Lives that began from a snapshot, in order.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn lives(&self) -> Result<Vec<LifeRow>, MetaError> {
+        Ok(self.query().lives()?)
+    }
+
+    /// Snapshots of the metadata of this life that are whole, oldest first.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<WholeSnapshot>, MetaError> {
+        Ok(self.query().snapshots()?)
+    }
+
+    /// Snapshots that lack their last piece, and those of an earlier life.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn stale_snapshots(&self) -> Result<Vec<Index>, MetaError> {
+        Ok(self.query().stale_snapshots()?)
+    }
+
+    /// All rows, to be written as a snapshot.
+    #[must_use]
+    pub fn export(&self) -> MetaExport {
+        MetaExport::new(self.view.clone())
     }
 
     /// What the group says of segments that a disk holds, at [`Self::index`].
@@ -266,5 +314,21 @@ impl MetaView {
     /// [`MetaError::Damaged`] where a row cannot be read.
     pub fn identities(&self, after: Option<&str>, limit: usize) -> Result<Vec<IdentityRow>, MetaError> {
         Ok(self.query().identities(after, limit)?)
+    }
+
+    /// The access key that a declared name stands for; it may have been removed since.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn identity_name(&self, name: &str) -> Result<Option<IdentityNameRow>, MetaError> {
+        Ok(self.query().identity_name(name)?)
+    }
+
+    /// Names of declared access keys in order.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn identity_names(&self, after: Option<&str>, limit: usize) -> Result<Vec<IdentityNameRow>, MetaError> {
+        Ok(self.query().identity_names(after, limit)?)
     }
 }

@@ -11,7 +11,7 @@ use crate::error::MetaError;
 use crate::raft::folder::LOCK;
 
 /// Under this much free space nothing is added.
-pub(crate) const ADD_BYTES_MIN: u64 = 192 << 20;
+pub const ADD_BYTES_MIN: u64 = 192 << 20;
 /// Under this much free space nothing is written.
 pub(crate) const WRITE_BYTES_MIN: u64 = 16 << 20;
 
@@ -105,8 +105,8 @@ impl SpaceGuard {
             return Err(MetaError::unavailable("the metadata's folder is gone or its file system does not answer"));
         }
         let free_bytes = self.seen().free_bytes;
-        let needed = if adds(command) { ADD_BYTES_MIN } else { WRITE_BYTES_MIN };
-        if free_bytes < needed { Err(MetaError::NoSpace { free_bytes }) } else { Ok(()) }
+        let needed_bytes = if adds(command) { ADD_BYTES_MIN } else { WRITE_BYTES_MIN };
+        if free_bytes < needed_bytes { Err(MetaError::NoSpace { free_bytes, needed_bytes }) } else { Ok(()) }
     }
 }
 
@@ -115,6 +115,7 @@ impl SpaceGuard {
 const fn adds(command: &Command) -> bool {
     match command {
         Command::CreateBucket { .. }
+        | Command::CreateBucketWith { .. }
         | Command::CreatePgs { .. }
         | Command::PutObject { .. }
         | Command::CopyObject { .. }
@@ -122,7 +123,8 @@ const fn adds(command: &Command) -> bool {
         | Command::PutPart { .. }
         | Command::CopyPart { .. }
         | Command::CompleteUpload { .. }
-        | Command::PutIdentity { .. } => true,
+        | Command::PutIdentity { .. }
+        | Command::DeclareIdentity { .. } => true,
         Command::Nothing
         | Command::OpenWriter { .. }
         | Command::CloseWriter { .. }
@@ -137,10 +139,16 @@ const fn adds(command: &Command) -> bool {
         | Command::RemoveGarbage { .. }
         | Command::DeleteBucket { .. }
         | Command::SetBucketQuota { .. }
+        | Command::SetBucketSettings { .. }
         | Command::DeleteObjects { .. }
         | Command::AbortUpload { .. }
         | Command::SetIdentityEnabled { .. }
-        | Command::RemoveIdentity { .. } => false,
+        | Command::RemoveIdentity { .. }
+        | Command::RaiseVersion { .. }
+        | Command::PutClusterKey { .. }
+        | Command::PutSnapshot { .. }
+        | Command::RemoveSnapshot { .. }
+        | Command::DropForgotten {} => false,
     }
 }
 
@@ -173,6 +181,11 @@ mod tests {
         assert_eq!(admitted(ADD_BYTES_MIN - 1), (false, true));
         assert_eq!(admitted(WRITE_BYTES_MIN), (false, true));
         assert_eq!(admitted(WRITE_BYTES_MIN - 1), (false, false));
+        let told = |command| guard.admit(command).unwrap_err().to_string();
+        assert!(told(&delete).contains("even to delete"), "{}", told(&delete));
+        assert!(!told(&put).contains("deletes"), "{}", told(&put));
+        assert_eq!(admitted(WRITE_BYTES_MIN), (false, true));
+        assert!(told(&put).contains("deletes still work"), "{}", told(&put));
         assert_eq!(admitted(ADD_BYTES_MIN), (true, true));
     }
 

@@ -5,6 +5,7 @@
 //! together with its changes; so rows, applied index and membership can never disagree.
 
 mod folder;
+mod imported;
 mod rocks;
 mod snapshot;
 mod store;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub(crate) use self::folder::{StateFolder, sync_folder, write_synced};
+pub(crate) use self::imported::ImportedState;
 use self::rocks::RocksState;
 pub(crate) use self::snapshot::{InstallHook, SnapshotBuilder};
 pub(crate) use self::store::{MemoryState, Rows, SnapshotData, StateStore};

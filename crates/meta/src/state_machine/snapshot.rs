@@ -124,10 +124,11 @@ impl StateShared {
             current.retire();
             *current = store;
             *lock(&self.header) = header;
+            *lock(&self.snapshot) = Some(Snapshot { meta: meta.clone(), snapshot: Box::new(copy) });
             self.flushed.store(index.unwrap_or(0), Ordering::SeqCst);
+            // Last: whoever waits for it finds the rest done.
             self.applied.send_replace(index.unwrap_or(0));
         }
-        *lock(&self.snapshot) = Some(Snapshot { meta: meta.clone(), snapshot: Box::new(copy) });
         Ok(())
     }
 

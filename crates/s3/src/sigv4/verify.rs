@@ -56,6 +56,12 @@ impl SignedRequest {
         hex::encode(self.signature)
     }
 
+    /// The signature itself; see [`Self::signature_hex`].
+    #[must_use]
+    pub const fn signature(&self) -> [u8; 32] {
+        self.signature
+    }
+
     /// Compares the signature with the one this secret makes, in constant time.
     ///
     /// # Errors

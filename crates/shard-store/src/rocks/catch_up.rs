@@ -1,6 +1,6 @@
 //! Reading the log's headers back into the index: after a crash between ingest and index, or for a whole new index.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rocksdb::DB;
 
@@ -15,16 +15,17 @@ use crate::ShardStoreError;
 /// Shards forgotten in one batch.
 const PAGE: usize = 1000;
 
-/// A file the log instance has.
-#[derive(Clone, Copy, Debug)]
+/// A file that an instance of the log has.
+#[derive(Clone, Debug)]
 pub(super) struct LogFile {
+    log: Arc<DB>,
     last: LogKey,
     bytes: u64,
     entries: u64,
 }
 
-/// What the log instance has, whatever the index says.
-pub(super) fn log_files(log: &DB) -> Result<BTreeMap<FileId, LogFile>, ShardStoreError> {
+/// What an instance of the log has, whatever the index says.
+pub(super) fn log_files(log: &Arc<DB>) -> Result<BTreeMap<FileId, LogFile>, ShardStoreError> {
     let mut files = BTreeMap::new();
     for file in log.live_files().map_err(engine_error)? {
         if file.column_family_name != "default" {
@@ -34,7 +35,10 @@ pub(super) fn log_files(log: &DB) -> Result<BTreeMap<FileId, LogFile>, ShardStor
         let (Some(first), Some(last)) = (key(file.start_key), key(file.end_key)) else {
             return Err(ShardStoreError::Engine(format!("file {} of the log has foreign keys", file.name)));
         };
-        files.insert(FileId(first), LogFile { last, bytes: file.size as u64, entries: file.num_entries });
+        files.insert(
+            FileId(first),
+            LogFile { log: Arc::clone(log), last, bytes: file.size as u64, entries: file.num_entries },
+        );
     }
     Ok(files)
 }
@@ -49,32 +53,31 @@ enum Moves {
 }
 
 /// Takes in files that are in the log and not in the index. Answers how many headers could not be read.
-pub(super) fn catch_up(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
+pub(super) fn catch_up(index: &Index, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
     let mut unreadable = 0;
     for (file, found) in log_files {
         if !index.files().contains_key(file) {
-            unreadable += take_file(index, log, log_files, (*file, found), Moves::Compared)?;
+            unreadable += take_file(index, log_files, (*file, found), Moves::Compared)?;
         }
     }
     Ok(unreadable)
 }
 
 /// Fills an empty index from the log. Answers how many shards it has then.
-pub(super) fn rebuild(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
+pub(super) fn rebuild(index: &Index, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
     for (file, found) in log_files {
-        take_file(index, log, log_files, (*file, found), Moves::Taken)?;
+        take_file(index, log_files, (*file, found), Moves::Taken)?;
     }
     Ok(index.counters().shards)
 }
 
 fn take_file(
     index: &Index,
-    log: &DB,
     log_files: &BTreeMap<FileId, LogFile>,
     (file, found): (FileId, &LogFile),
     moves: Moves,
 ) -> Result<u64, ShardStoreError> {
-    let (headers, unreadable) = headers_of(log, file, found)?;
+    let (headers, unreadable) = headers_of(file, found)?;
     let mut draft = index.draft();
     // What cannot be read is not known to be dead: the whole file counts as live, it is neither dropped nor cleaned.
     let live = if unreadable > 0 { found.bytes } else { 0 };
@@ -122,15 +125,15 @@ fn take_header(draft: &mut Draft<'_>, place: Place, header: LogHeader, moves: Mo
 }
 
 /// The headers in a file and how many there are that cannot be read.
-fn headers_of(log: &DB, file: FileId, found: &LogFile) -> Result<(Vec<(Place, LogHeader)>, u64), ShardStoreError> {
-    let counters = trailer_of(log, found)?.unwrap_or_else(|| {
+fn headers_of(file: FileId, found: &LogFile) -> Result<(Vec<(Place, LogHeader)>, u64), ShardStoreError> {
+    let counters = trailer_of(found)?.unwrap_or_else(|| {
         // Without a trailer every entry is looked at.
         (file.0.counter..).take(usize::try_from(found.entries).unwrap_or(usize::MAX)).collect()
     });
     let (mut headers, mut unreadable) = (Vec::new(), 0);
     for counter in counters {
         let key = LogKey { start: file.0.start, counter };
-        match entry(log, key)? {
+        match entry(&found.log, key)? {
             Some((KIND_HEADER, body)) => match decode(&body) {
                 Ok(header) => headers.push((Place { file, key, bytes: body.len() as u64 + 1 }, header)),
                 Err(_) => unreadable += 1,
@@ -142,8 +145,8 @@ fn headers_of(log: &DB, file: FileId, found: &LogFile) -> Result<(Vec<(Place, Lo
     Ok((headers, unreadable))
 }
 
-fn trailer_of(log: &DB, found: &LogFile) -> Result<Option<Vec<u64>>, ShardStoreError> {
-    let Some((KIND_TRAILER, body)) = entry(log, found.last)? else { return Ok(None) };
+fn trailer_of(found: &LogFile) -> Result<Option<Vec<u64>>, ShardStoreError> {
+    let Some((KIND_TRAILER, body)) = entry(&found.log, found.last)? else { return Ok(None) };
     Ok(decode(&body).ok().map(|trailer: Trailer| trailer.headers))
 }
 

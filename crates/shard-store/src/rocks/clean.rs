@@ -13,7 +13,6 @@ use std::{
 
 use bytes::Bytes;
 use cairn_erasure::StripeLayout;
-use rocksdb::DB;
 use tokio::sync::oneshot;
 
 use super::{
@@ -38,12 +37,6 @@ const MERGED_MAX: usize = 1024;
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 /// More shards than a file can hold at the border of the lanes.
 const SHARDS_PER_FILE_MAX: usize = 8192;
-
-/// Drops a file from the log; manifest synced. Answers whether it is gone: one that is busy stays for the next time.
-pub(super) fn drop_file(log: &DB, file: FileId, row: &FileRow) -> Result<bool, rocksdb::Error> {
-    log.delete_file_in_range(file.0.to_bytes(), row.last.to_bytes())?;
-    Ok(log.get_pinned(file.0.to_bytes())?.is_none())
-}
 
 impl Core {
     fn dead_files(&self) -> Vec<(FileId, FileRow)> {
@@ -86,7 +79,9 @@ fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
     core.index.sync()?;
     let (mut dropped, mut bytes) = (Vec::new(), 0);
     for (file, row) in dead {
-        let is_gone = drop_file(&core.log, file, &row)
+        let is_gone = core
+            .logs
+            .drop_file(file, &row)
             .map_err(|e| core.vitals.fail_writes(&format!("drop of a log file: {e}")))?;
         if is_gone {
             dropped.push(file);
@@ -107,7 +102,7 @@ pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
     let mut freed = drop_all_dead(open)?;
     freed += compact_wal_lane(core)?;
     let files = core.cleanable();
-    let space = core.vitals.space.space(&core.vitals.paths.folder);
+    let space = core.vitals.space.space();
     let (mut victims, mut bytes_max) = (mostly_dead(&files, live_percent_max(space)), core.clean.copy_bytes_max);
     if victims.is_empty() {
         let small = mergeable(&files, core.clean, core.vitals.idle());
@@ -280,8 +275,9 @@ fn entry_bytes(layout: &StripeLayout, stripe: u32) -> u64 {
 
 /// An entry as it stands, if it is sound: cleaning must not give damage a fresh checksum.
 fn read_entry(core: &Core, place: &LogPlace, unit: UnitPlace) -> Option<Bytes> {
-    let key = locate(place, unit.stripe)?;
-    let entry = core.log.get_pinned_opt(key.to_bytes(), &unit_reads());
+    let (file, key) = locate(place, unit.stripe)?;
+    let log = core.logs.of(file)?;
+    let entry = log.get_pinned_opt(key.to_bytes(), &unit_reads());
     let sound = entry.ok().flatten().filter(|entry| {
         let is_unit = |(kind, stored): (&u8, &[u8])| *kind == KIND_UNIT && SealedUnit::inspect(stored) == Ok(unit);
         entry.split_first().is_some_and(is_unit)

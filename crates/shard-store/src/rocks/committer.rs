@@ -6,7 +6,7 @@
 //! - B: the file is in the log and not in the index. At the next start the headers in it bring the index up to the
 //!   log's end: its shards exist, whole. (`a_file_that_was_not_indexed_is_caught_up`; a move counts only while the
 //!   index still names what it moved: `a_move_that_was_not_indexed_does_not_undo_a_delete`)
-//! - C: see `index_thread.rs`.
+//! - C: see `index_thread.rs`; E, a new instance of the log: see `logs.rs`.
 
 use std::sync::{
     Arc,
@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::{Core, Faults},
-    engine::ingest_file,
     index_thread::{IndexOrder, IngestedFile, LogFinish},
+    keys::FileId,
     log_writer::{FullFile, LogOrder},
 };
 use crate::FenceReason;
@@ -49,7 +49,7 @@ fn commit(core: &Core, file: FullFile, index: &mpsc::Sender<IndexOrder>) {
         drop(writer);
         return refuse(core, finishes, &reason);
     }
-    if let Err(detail) = finish_and_ingest(core, writer, &path) {
+    if let Err(detail) = finish_and_ingest(core, writer, id, &path) {
         let reason = core.vitals.health.fail_writes(&detail);
         return refuse(core, finishes, &reason);
     }
@@ -67,6 +67,7 @@ fn commit(core: &Core, file: FullFile, index: &mpsc::Sender<IndexOrder>) {
 fn finish_and_ingest(
     core: &Core,
     mut writer: rocksdb::SstFileWriter<'static>,
+    id: FileId,
     path: &std::path::Path,
 ) -> Result<(), String> {
     writer.finish().map_err(|e| format!("finish of a log file: {e}"))?;
@@ -74,7 +75,7 @@ fn finish_and_ingest(
     Faults::hit(&core.vitals.faults.before_ingest)?;
     Faults::hit(&core.vitals.faults.no_space)
         .map_err(|_| "No space left on device: While appending to file".to_owned())?;
-    ingest_file(&core.log, path).map_err(|e| format!("ingest of a log file: {e}"))?;
+    core.logs.ingest(id, path, &core.vitals.faults)?;
     Faults::hit(&core.vitals.faults.after_ingest)
 }
 

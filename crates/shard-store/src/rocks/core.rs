@@ -4,25 +4,26 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use cairn_proto::{AttachNumber, DiskId};
-use rocksdb::DB;
-
 use super::{
     clean::mergeable,
+    engine::{index_status, log_status},
     folder::{Paths, Pin},
     health::Health,
     index::Index,
     keys::FileId,
+    logs::Logs,
 };
 use crate::{
-    DiskState, DiskStatus, FenceReason, ShardKey, ShardStoreError, SpaceUse, rocks::rows::FileRow, space::SpaceGuard,
+    DiskState, DiskStatus, FenceReason, InstanceStatus, ShardKey, ShardStoreError, SpaceUse, rocks::rows::FileRow,
+    space::SpaceGuard,
 };
+use cairn_proto::{AttachNumber, DiskId};
 
 /// What outlives the open files: a closed disk still answers who it is and how it stands.
 #[derive(Debug)]
@@ -39,6 +40,10 @@ pub(super) struct Vitals {
     pub last: Mutex<Figures>,
     /// When a client last wrote.
     pub last_write: Mutex<Option<Instant>>,
+    /// How the instances stood when the watch thread last looked.
+    pub instances: Mutex<Vec<InstanceStatus>>,
+    /// Bytes of the index's tables when the watch thread last looked.
+    pub index_bytes: AtomicU64,
 }
 
 /// Counters of a status.
@@ -61,6 +66,8 @@ pub(super) struct Faults {
     pub index_sync: AtomicBool,
     /// The next ingest finds no space, as the engine says it.
     pub no_space: AtomicBool,
+    /// A new instance of the log is not named: crash point E.
+    pub after_instance: AtomicBool,
     /// A dropped file keeps its row: crash point D.
     pub after_drop: AtomicBool,
 }
@@ -81,7 +88,8 @@ impl Vitals {
     }
 
     pub(super) fn check_read(&self) -> Result<(), ShardStoreError> {
-        self.health.read_fence().map_or(Ok(()), |reason| Err(self.fenced(reason)))
+        let fence = self.health.read_fence().or_else(|| self.health.hung());
+        fence.map_or(Ok(()), |reason| Err(self.fenced(reason)))
     }
 
     /// No fence of any kind; space is apart, so that deletes work on a full disk.
@@ -90,7 +98,7 @@ impl Vitals {
     }
 
     pub(super) fn check_space(&self, space_use: SpaceUse) -> Result<(), ShardStoreError> {
-        let refusal = self.space.refusal(&self.paths.folder, space_use);
+        let refusal = self.health.hung().or_else(|| self.space.refusal(space_use));
         refusal.map_or(Ok(()), |reason| Err(self.fenced(reason)))
     }
 
@@ -112,12 +120,18 @@ impl Vitals {
         self.fenced(self.health.fail_writes(detail))
     }
 
+    /// Asks the file system; may block.
+    pub(super) fn look(&self, pin: &Pin) {
+        self.space.look(pin.descriptor());
+        self.health.check_folder();
+        self.health.note_answer();
+    }
+
     pub(super) fn status(&self, figures: Figures) -> DiskStatus {
-        self.health.watch_folder();
-        let space = self.space.space(&self.paths.folder);
+        let space = self.space.space();
         let mut state = self.health.state();
         if state == DiskState::Serving
-            && let Some(reason) = self.space.refusal(&self.paths.folder, SpaceUse::Client)
+            && let Some(reason) = self.space.refusal(SpaceUse::Client)
         {
             state = DiskState::ReadOnly(reason);
         }
@@ -137,9 +151,9 @@ impl Vitals {
 /// An open disk.
 #[derive(Debug)]
 pub(super) struct Core {
-    pub vitals: std::sync::Arc<Vitals>,
+    pub vitals: Arc<Vitals>,
     pub index: Index,
-    pub log: DB,
+    pub logs: Logs,
     /// This run's start number.
     pub start: u64,
     pub pending: Pending,
@@ -153,7 +167,7 @@ pub(super) struct Core {
     /// Shards that were ordered dead lately: a write of one that was on its way must not bring it back.
     pub dead: Mutex<RecentDead>,
     /// The last field: dropped when the instances that opened their files by it are closed.
-    pub _pin: Pin,
+    pub pin: Arc<Pin>,
 }
 
 /// Bounds of cleaning.
@@ -185,9 +199,17 @@ impl Core {
         Figures {
             shards: counters.shards,
             bytes_live: counters.bytes_live,
-            bytes_used: log_bytes + self.index.file_bytes(),
+            bytes_used: log_bytes + self.vitals.index_bytes.load(Relaxed),
             mergeable_files: mergeable(&self.cleanable(), self.clean, self.vitals.idle()).len() as u64,
         }
+    }
+
+    /// Asks the instances for what is not kept in memory anyway; may block.
+    pub(super) fn look(&self) {
+        self.vitals.index_bytes.store(self.index.file_bytes(), Relaxed);
+        let mut instances = vec![index_status(&self.index.db)];
+        instances.extend(self.logs.all().into_iter().map(|(name, log)| log_status(&log, name)));
+        *self.vitals.instances.lock().unwrap_or_else(PoisonError::into_inner) = instances;
     }
 }
 

@@ -16,8 +16,8 @@ use cairn_proto::Index;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    RocksShardStore,
-    testing::{check_balance, open, seed},
+    DiskOptions, RocksShardStore,
+    testing::{check_balance, options, seed},
 };
 use crate::{DeleteOrder, ShardStore, WriteMode, conformance::Sample};
 
@@ -25,6 +25,11 @@ pub(super) const FOLDER_VARIABLE: &str = "CAIRN_TEST_FOLDER";
 const SEED_VARIABLE: &str = "CAIRN_TEST_SEED";
 const ROUND_VARIABLE: &str = "CAIRN_TEST_ROUND";
 const WORKERS: u64 = 4;
+
+/// Few files fill an instance of the log: they are made and removed all the time.
+fn open(folder: &Path) -> Arc<RocksShardStore> {
+    RocksShardStore::open(&DiskOptions { files_per_log: 3, ..options(folder) }).unwrap()
+}
 
 fn child_command(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());

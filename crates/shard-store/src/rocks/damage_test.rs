@@ -1,12 +1,15 @@
 //! Damaged files, foreign folders, and what becomes of space.
 
-use std::{fs, os::unix::fs::FileExt, path::Path};
+use std::{fs, os::unix::fs::FileExt, path::Path, sync::Arc};
 
-use cairn_proto::{DiskId, Index};
+use cairn_proto::{DiskId, Index as MetaIndex};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
     DiskOptions, RocksShardStore,
+    catch_up::{log_files, rebuild},
+    engine::{OpenFiles, open_index, open_log},
+    index::Index,
     testing::{check_balance, delete, du, files_in, open, options, seed},
 };
 use crate::{
@@ -22,15 +25,18 @@ fn flip(file: &Path, at: u64) {
 
 /// Flips a bit in the stored bytes of a unit.
 fn flip_in(folder: &Path, sample: &Sample, stripe: u32) {
-    let payload = sample.payload(stripe);
-    let needle = &payload[1000..1064];
+    flip_at(folder, &sample.payload(stripe)[1000..1064]);
+}
+
+/// Flips a bit where some bytes stand.
+fn flip_at(folder: &Path, needle: &[u8]) {
     for file in files_in(folder) {
         let bytes = fs::read(&file).unwrap();
         if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
             return flip(&file, at as u64 + 7);
         }
     }
-    panic!("the unit is in no file");
+    panic!("the bytes are in no file");
 }
 
 fn refusal(options: &DiskOptions) -> String {
@@ -94,7 +100,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         samples[0].write(&*disk, WriteMode::Replace).await.unwrap();
         let small = Sample::new(9, 1000);
         small.write(&*disk, WriteMode::New).await.unwrap();
-        disk.delete(&[Sample::new(30, 1000).key()], DeleteOrder { index: Index(70) }).await.unwrap();
+        disk.delete(&[Sample::new(30, 1000).key()], DeleteOrder { index: MetaIndex(70) }).await.unwrap();
         disk.close().await;
         let index = folder.path().join("index");
         match damage {
@@ -112,7 +118,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         small.check_absent(&*disk).await;
         assert!(disk.status().errors > 0);
         assert_eq!(disk.list(None, 10).await.unwrap().len(), 4, "{damage}");
-        assert_eq!(disk.core().answered(), Index(70), "what the group said is not forgotten with the index");
+        assert_eq!(disk.core().answered(), MetaIndex(70), "what the group said is not forgotten with the index");
         check_balance(&disk.core());
         small.write(&*disk, WriteMode::New).await.unwrap();
         Sample::new(20, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();
@@ -121,6 +127,67 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         assert_eq!(disk.list(None, 10).await.unwrap().len(), 6, "{damage}");
         disk.close().await;
     }
+}
+
+/// Shards that cleaning put into one file, one header beside the other.
+async fn merged(folder: &Path, count: u64) -> Vec<Sample> {
+    let mut options = options(folder);
+    options.clean.merge_over_files = 1;
+    let disk = RocksShardStore::open(&options).unwrap();
+    let samples: Vec<_> = (10..10 + count).map(|number| Sample::new(number, 1 << 20)).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    disk.clean().await.unwrap();
+    assert_eq!(disk.core().index.files().len(), 1);
+    disk.close().await;
+    samples
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_cannot_be_read_in_a_rebuild_keeps_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = merged(folder.path(), 6).await;
+    flip_at(&folder.path().join("log-0"), &samples[0].header.label);
+    fs::remove_dir_all(folder.path().join("index")).unwrap();
+    let disk = open(folder.path());
+    assert!(disk.status().errors > 0);
+    samples[0].check_absent(&*disk).await;
+    let (file, row) = disk.core().index.files().first_key_value().map(|(file, row)| (*file, *row)).unwrap();
+    assert!(row.live >= row.bytes, "what cannot be read is not known to be dead: {row:?}");
+    let keys: Vec<_> = samples[1..].iter().map(Sample::key).collect();
+    assert_eq!(delete(&disk, &keys).await, 5);
+    disk.clean().await.unwrap();
+    assert_eq!(disk.core().index.files().keys().copied().collect::<Vec<_>>(), [file], "its units are still there");
+    disk.close().await;
+    let disk = open(folder.path());
+    assert_eq!(disk.core().index.files().len(), 1, "nor does a start drop it");
+    assert!(du(&folder.path().join("log-0")) > 6 << 18);
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_to_read_its_headers_is_not_rebuilt_without_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    for number in 0..30 {
+        Sample::new(number, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();
+    }
+    disk.close().await;
+    let cache = rocksdb::Cache::new_lru_cache(1 << 20);
+    let files = OpenFiles { index: 20, log: 20 };
+    let log = Arc::new(open_log(&folder.path().join("log-0"), &cache, files, false).unwrap());
+    let found = log_files(&log).unwrap();
+    // Links in a circle: what RocksDB has not opened yet fails with an error of the file system, not with damage.
+    for file in files_in(&folder.path().join("log-0")) {
+        if file.extension().is_some_and(|extension| extension == "sst") {
+            fs::remove_file(&file).unwrap();
+            std::os::unix::fs::symlink(file.file_name().unwrap(), &file).unwrap();
+        }
+    }
+    let empty = open_index(&folder.path().join("another"), &cache, files, true).unwrap();
+    let rebuilt = rebuild(&Index::load(empty).unwrap(), &found);
+    assert!(matches!(&rebuilt, Err(ShardStoreError::Engine(text)) if text.contains("symbolic link")), "{rebuilt:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

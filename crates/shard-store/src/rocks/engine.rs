@@ -8,7 +8,7 @@ use rocksdb::{
 };
 
 use super::keys::{CF_BY_FILE, CF_FILES, CF_LOG_STATE, CF_SHARDS, CF_UNITS};
-use crate::ShardStoreError;
+use crate::{InstanceStatus, ShardStoreError};
 
 /// A memtable of the index, a column family each.
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
@@ -23,6 +23,9 @@ const LOG_BLOCK_BYTES: usize = 16 << 10;
 
 pub(super) const INDEX_FAMILIES: [&str; 5] = ["default", CF_BY_FILE, CF_FILES, CF_SHARDS, CF_UNITS];
 const LOG_FAMILIES: [&str; 2] = ["default", CF_LOG_STATE];
+
+/// Levels of an instance.
+const LEVELS: u32 = 7;
 
 /// Files that may be open at once, an instance each.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,38 @@ pub(super) fn open_index(path: &Path, cache: &Cache, files: OpenFiles, create: b
 
 pub(super) fn open_log(path: &Path, cache: &Cache, files: OpenFiles, create: bool) -> Result<DB, rocksdb::Error> {
     open(&mut log_options(cache, files), path, &LOG_FAMILIES, create)
+}
+
+/// How the index stands.
+pub(super) fn index_status(index: &DB) -> InstanceStatus {
+    status_of(index, "index".to_owned(), &INDEX_FAMILIES)
+}
+
+/// How an instance of the log stands.
+pub(super) fn log_status(log: &DB, name: String) -> InstanceStatus {
+    status_of(log, name, &LOG_FAMILIES)
+}
+
+/// What RocksDB counts anyway. A figure it does not tell is 0.
+fn status_of(db: &DB, name: String, families: &[&str]) -> InstanceStatus {
+    let of_db = |property: &str| db.property_int_value(property).ok().flatten().unwrap_or(0);
+    let sum = |property: &str| -> u64 {
+        let families = families.iter().filter_map(|name| db.cf_handle(name));
+        families.filter_map(|family| db.property_int_value_cf(family, property).ok().flatten()).sum()
+    };
+    let files_at = |level: u32| -> u64 {
+        let property = format!("rocksdb.num-files-at-level{level}");
+        let families = families.iter().filter_map(|name| db.cf_handle(name));
+        families.filter_map(|family| db.property_value_cf(family, &property).ok().flatten()?.parse::<u64>().ok()).sum()
+    };
+    InstanceStatus {
+        name,
+        memtable_bytes: sum("rocksdb.cur-size-all-mem-tables"),
+        files: (0..LEVELS).map(files_at).sum(),
+        pending_compaction_bytes: sum("rocksdb.estimate-pending-compaction-bytes"),
+        block_cache_bytes: of_db("rocksdb.block-cache-usage"),
+        background_errors: of_db("rocksdb.background-errors"),
+    }
 }
 
 /// Whether an instance that does not open is damaged, not merely in use or out of reach.

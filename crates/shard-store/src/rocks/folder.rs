@@ -3,8 +3,9 @@
 //! ```text
 //! CAIRN-DISK     who this is: format, id, cluster, and whether formatting was completed
 //! CAIRN-FAILED   a write failed here (see `health.rs`)
+//! CAIRN-RECOVERY where snapshots of the metadata lie (see `recovery_list.rs`)
 //! index/         RocksDB: index rows, WAL lane, state rows
-//! log-0/         RocksDB: the group log
+//! log-0/         RocksDB: the group log; a large disk has log-1, log-2, … beside it (see `logs.rs`)
 //! staging/       files of the log that are not ingested yet
 //! ```
 
@@ -13,7 +14,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
     os::{
-        fd::AsRawFd,
+        fd::{AsFd, AsRawFd, BorrowedFd},
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ use std::{
 use cairn_proto::DiskId;
 
 use super::health::{FAILED, FAILED_NEW, REBUILD, REBUILD_NEW};
+use super::recovery_list::{LIST, LIST_NEW};
 use crate::ShardStoreError;
 
 /// The newest layout this program knows.
@@ -32,6 +34,8 @@ const MARKER_NEW: &str = "CAIRN-DISK.new";
 /// `O_DIRECTORY` of `open(2)`: a file in the folder's place is refused.
 const O_DIRECTORY: i32 = rustix::fs::OFlags::DIRECTORY.bits().cast_signed();
 const MARKER_BYTES_MAX: u64 = 4096;
+/// What the names of the log's instances begin with.
+const LOG: &str = "log-";
 const TITLE: &str = "cairn disk";
 
 /// What a folder is.
@@ -64,11 +68,11 @@ pub(super) struct Marker {
 
 /// What an empty disk may hold: what a fresh file system has, what a formatting cut short at its first step left, and
 /// traces of a failed write that were put down just when the folder was emptied.
-const LEFT_OVER: &[&str] = &["lost+found", MARKER_NEW, FAILED, FAILED_NEW, REBUILD, REBUILD_NEW];
+const LEFT_OVER: &[&str] = &["lost+found", MARKER_NEW, FAILED, FAILED_NEW, REBUILD, REBUILD_NEW, LIST, LIST_NEW];
 
 /// Removes the traces of a disk that was here before.
 pub(super) fn remove_left_over(folder: &Path) -> io::Result<()> {
-    for name in [FAILED, FAILED_NEW, REBUILD, REBUILD_NEW] {
+    for name in [FAILED, FAILED_NEW, REBUILD, REBUILD_NEW, LIST, LIST_NEW] {
         match fs::remove_file(folder.join(name)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
@@ -116,9 +120,26 @@ fn inspect_unmarked(folder: &Path) -> FolderState {
 /// A part of a disk that was emptied while it served: the last file it put there kept the folder from being removed.
 /// Without `CURRENT` nobody can open it.
 fn is_remains(folder: &Path, name: &OsStr) -> bool {
-    let is_part = ["index", "index.new", "log-0", "staging"].iter().any(|part| name == *part);
+    let is_part = ["index", "index.new", "staging"].iter().any(|part| name == *part) || is_log(name);
     let path = folder.join(name);
     is_part && path.is_dir() && !path.join("CURRENT").exists()
+}
+
+/// Whether a name is that of an instance of the log.
+fn is_log(name: &OsStr) -> bool {
+    name.to_str().and_then(|name| name.strip_prefix(LOG)?.parse::<u32>().ok()).is_some()
+}
+
+/// The folders of all instances of the log, named or not.
+pub(super) fn log_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_log(&entry.file_name()) {
+            logs.push(entry.path());
+        }
+    }
+    Ok(logs)
 }
 
 /// Whether a folder is the root of a mounted file system.
@@ -250,6 +271,11 @@ impl Pin {
         }
     }
 
+    /// The folder itself, for calls that take a descriptor.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
     /// The folder by its descriptor: valid as long as the pin.
     fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))
@@ -284,8 +310,13 @@ impl Paths {
         self.root.join("index.damaged")
     }
 
-    pub(super) fn log(&self) -> PathBuf {
-        self.root.join("log-0")
+    /// An instance of the log.
+    pub(super) fn log(&self, number: u32) -> PathBuf {
+        self.root.join(Self::log_name(number))
+    }
+
+    pub(super) fn log_name(number: u32) -> String {
+        format!("{LOG}{number}")
     }
 
     pub(super) fn staging(&self) -> PathBuf {

@@ -21,7 +21,6 @@ pub(super) const FAILED: &str = "CAIRN-FAILED";
 pub(super) const FAILED_NEW: &str = "CAIRN-FAILED.new";
 pub(super) const REBUILD: &str = "CAIRN-REBUILD-INDEX";
 pub(super) const REBUILD_NEW: &str = "CAIRN-REBUILD-INDEX.new";
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the marker file of failed writes says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,12 +68,14 @@ pub(super) struct Health {
     gone: AtomicBool,
     closed: AtomicBool,
     marker: Option<(u64, u64)>,
-    watched: Mutex<Option<Instant>>,
+    /// When the file system last answered the watch thread.
+    answered: Mutex<Instant>,
+    hung_after: Duration,
     errors: AtomicU64,
 }
 
 impl Health {
-    pub(super) fn new(paths: &Paths, start: u64, failures: Failures) -> Self {
+    pub(super) fn new(paths: &Paths, start: u64, failures: Failures, hung_after: Duration) -> Self {
         let health = Self {
             folder: paths.folder.clone(),
             start,
@@ -84,7 +85,8 @@ impl Health {
             gone: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             marker: marker_identity(&paths.root),
-            watched: Mutex::new(None),
+            answered: Mutex::new(Instant::now()),
+            hung_after,
             errors: AtomicU64::new(0),
         };
         if failures.count >= 2 {
@@ -178,14 +180,16 @@ impl Health {
         }
     }
 
-    /// [`Self::check_folder`], at most once a second.
-    pub(super) fn watch_folder(&self) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.is_none_or(|at| at.elapsed() >= WATCH_INTERVAL) {
-            *watched = Some(Instant::now());
-            drop(watched);
-            self.check_folder();
-        }
+    /// The file system answered.
+    pub(super) fn note_answer(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether the file system's last answer is too old. The disk's own threads do not ask this: what they have begun
+    /// they end when it answers again.
+    pub(super) fn hung(&self) -> Option<FenceReason> {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        (answered.elapsed() > self.hung_after).then_some(FenceReason::Hung)
     }
 
     /// Why nothing is served, if so.
@@ -202,7 +206,7 @@ impl Health {
     }
 
     pub(super) fn state(&self) -> DiskState {
-        match (self.read_fence(), self.write_failed()) {
+        match (self.read_fence().or_else(|| self.hung()), self.write_failed()) {
             (Some(reason), _) => DiskState::Fenced(reason),
             (None, Some(reason)) => DiskState::ReadOnly(reason),
             (None, None) => DiskState::Serving,
@@ -233,6 +237,8 @@ mod tests {
     use super::super::folder::MARKER;
     use super::*;
 
+    const HUNG_AFTER: Duration = Duration::from_secs(60);
+
     fn paths_of(folder: &Path) -> Paths {
         Paths { folder: folder.to_owned(), root: folder.to_owned() }
     }
@@ -241,15 +247,15 @@ mod tests {
     fn the_first_reason_wins_and_leaves_its_trace() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(MARKER), "").unwrap();
-        let health = Health::new(&paths_of(folder.path()), 4, Failures::default());
+        let health = Health::new(&paths_of(folder.path()), 4, Failures::default(), HUNG_AFTER);
         assert_eq!(health.state(), DiskState::Serving);
         let first = health.fail_writes("one");
         assert_eq!(health.fail_writes("two"), first);
         assert_eq!(Failures::read(folder.path()), Failures { count: 1, start: 4, verified: false });
-        let again = Health::new(&paths_of(folder.path()), 5, Failures::read(folder.path()));
+        let again = Health::new(&paths_of(folder.path()), 5, Failures::read(folder.path()), HUNG_AFTER);
         assert_eq!(again.state(), DiskState::Serving, "the first failure is forgiven after a check");
         again.fail_writes("three");
-        let last = Health::new(&paths_of(folder.path()), 6, Failures::read(folder.path()));
+        let last = Health::new(&paths_of(folder.path()), 6, Failures::read(folder.path()), HUNG_AFTER);
         assert!(matches!(last.state(), DiskState::ReadOnly(FenceReason::WriteFailed(_))));
     }
 
@@ -257,7 +263,7 @@ mod tests {
     fn a_folder_that_was_emptied_gets_no_trace() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(MARKER), "").unwrap();
-        let health = Health::new(&paths_of(folder.path()), 4, Failures::default());
+        let health = Health::new(&paths_of(folder.path()), 4, Failures::default(), HUNG_AFTER);
         fs::remove_file(folder.path().join(MARKER)).unwrap();
         health.fail_writes("its files are gone");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -247,8 +247,8 @@ fn keep_answered(core: &Core, order: MetaIndex) -> Result<(), ShardStoreError> {
         return Ok(());
     }
     let put = || -> Result<(), IndexError> {
-        let state = family(&core.log, CF_LOG_STATE)?;
-        Ok(core.log.put_cf(state, STATE_ANSWERED, encode(order)?)?)
+        let state = family(core.logs.first(), CF_LOG_STATE)?;
+        Ok(core.logs.first().put_cf(state, STATE_ANSWERED, encode(order)?)?)
     };
     put().map_err(|e| core.vitals.fail_writes(&format!("answered index: {e}")))
 }

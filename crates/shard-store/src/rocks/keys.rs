@@ -7,8 +7,8 @@
 //! | index | `files` | file (16): key of the file's first entry | `FileRow` |
 //! | index | `shards` | segment (20), slot (1) | `ShardRow` |
 //! | index | `units` | shard (21), stripe (4) | a sealed unit of the WAL lane |
-//! | log | default | start number (8), counter (8) | kind byte, then a sealed unit, a header or a trailer |
-//! | log | `state` | name of a state row | see `rows.rs` |
+//! | logs | default | start number (8), counter (8) | kind byte, then a sealed unit, a header or a trailer |
+//! | logs | `state` | name of a state row | see `rows.rs` |
 
 use cairn_proto::{SegmentId, Slot};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub(super) const CF_LOG_STATE: &str = "state";
 
 /// Names of state rows.
 pub(super) const STATE_IDENTITY: &[u8] = b"identity";
+/// Of `log-0`: the numbers of the other instances.
+pub(super) const STATE_INSTANCES: &[u8] = b"instances";
 pub(super) const STATE_START: &[u8] = b"start";
 pub(super) const STATE_ATTACH: &[u8] = b"attach";
 pub(super) const STATE_ANSWERED: &[u8] = b"answered";

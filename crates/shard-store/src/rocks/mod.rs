@@ -5,8 +5,8 @@
 //!      └─────small shards, confirmations, deletes, attach numbers──────────────> index thread ──> answers
 //! ```
 //!
-//! Three threads a disk, each with a bounded queue: [`log_writer`], [`committer`], [`index_thread`]. Reads run on
-//! blocking threads, at most [`WORK_MAX`] at once. What a crash at any moment leaves is put right by [`start`].
+//! Three threads a disk, each with a bounded queue: [`log_writer`], [`committer`], [`index_thread`]. A fourth, [`watch`],
+//! asks the file system how it stands. Reads run on blocking threads, at most [`WORK_MAX`] at once. What a crash at any moment leaves is put right by [`start`].
 
 mod catch_up;
 mod clean;
@@ -19,9 +19,12 @@ mod index;
 mod index_thread;
 mod keys;
 mod log_writer;
+mod logs;
 mod read;
+mod recovery_list;
 mod rows;
 mod start;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -43,6 +46,7 @@ use std::{
         mpsc as std_mpsc,
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -55,11 +59,12 @@ use self::{
     index_thread::IndexOrder,
     log_writer::{Ended, LogOrder, LogWriter},
     rows::HeaderFields,
+    watch::Watch,
     writer::{RocksWriter, Stream, Target},
 };
 use crate::{
-    DeleteOrder, DiskStatus, FenceReason, ShardHeader, ShardKey, ShardStore, ShardStoreError, ShardSummary,
-    ShardWriter, SpaceSource, SpaceUse, WriteMode,
+    DeleteOrder, DiskStatus, FenceReason, InstanceStatus, ShardHeader, ShardKey, ShardStore, ShardStoreError,
+    ShardSummary, ShardWriter, SpaceSource, SpaceUse, WriteMode,
     checks::{Progress, check_header},
 };
 
@@ -98,9 +103,14 @@ pub struct DiskOptions {
     pub refuse_unmounted: bool,
     /// Where free space is asked for.
     pub space: SpaceSource,
+    /// Files from which on an instance of the group log is full, and new files go to another. Not under 1.
+    pub files_per_log: usize,
+    /// A file system that does not answer for so long fences the disk until it does.
+    pub hung_after: Duration,
     /// Files of the index that RocksDB may hold open.
     pub open_files_index: i32,
-    /// Files of the group log that RocksDB may hold open. The default lets six disks live with 1024 descriptors; raise
+    /// Files of the group log that RocksDB may hold open in its first instance; a second one may half as many, and so
+    /// on. The default lets six disks live with 1024 descriptors; raise
     /// it together with that limit.
     pub open_files_log: i32,
     clean: CleanLimits,
@@ -117,6 +127,8 @@ impl DiskOptions {
             new_id,
             refuse_unmounted: false,
             space: SpaceSource::default(),
+            files_per_log: 4000,
+            hung_after: Duration::from_secs(10),
             open_files_index: 32,
             open_files_log: 96,
             clean: CLEAN_LIMITS,
@@ -145,6 +157,7 @@ struct Threads {
     log_writer: JoinHandle<()>,
     committer: JoinHandle<()>,
     index: JoinHandle<()>,
+    watch: Watch,
 }
 
 /// A disk on RocksDB. Close it before its folder is opened again: dropped, it ends by and by.
@@ -169,7 +182,7 @@ impl RocksShardStore {
     pub fn open(options: &DiskOptions) -> Result<Arc<Self>, ShardStoreError> {
         let core = Arc::new(start::open(options)?);
         let vitals = Arc::clone(&core.vitals);
-        let (open, threads) = start_threads(core).map_err(engine::engine_error)?;
+        let (open, threads) = start_threads(core, options.hung_after).map_err(engine::engine_error)?;
         Ok(Arc::new(Self {
             vitals,
             open: RwLock::new(Some(open)),
@@ -229,7 +242,7 @@ impl RocksShardStore {
     }
 }
 
-fn start_threads(core: Arc<Core>) -> std::io::Result<(Open, Threads)> {
+fn start_threads(core: Arc<Core>, hung_after: Duration) -> std::io::Result<(Open, Threads)> {
     let (log, log_orders) = mpsc::channel(log_writer::QUEUE_MAX);
     let (index, index_orders) = mpsc::channel(index_thread::QUEUE_MAX);
     // One file before the one in work.
@@ -247,8 +260,9 @@ fn start_threads(core: Arc<Core>) -> std::io::Result<(Open, Threads)> {
     let writer = LogWriter::new(Arc::clone(&core), log_orders, Arc::clone(&ended), files, in_commit);
     let log_writer = thread("disk-log", Box::new(move || writer.run()))?;
 
+    let watch = Watch::start(&core, hung_after)?;
     let open = Open { core, log, index, ended, streams: Arc::default() };
-    Ok((open, Threads { log_writer, committer, index: index_thread }))
+    Ok((open, Threads { log_writer, committer, index: index_thread, watch }))
 }
 
 #[async_trait]
@@ -352,8 +366,24 @@ impl ShardStore for RocksShardStore {
         self.blocking(clean::clean).await
     }
 
+    async fn set_recovery_list(&self, list: Bytes) -> Result<(), ShardStoreError> {
+        self.vitals.check_write()?;
+        self.blocking(move |open| {
+            recovery_list::write(&open.core.vitals.paths.root, &list).map_err(engine::engine_error)
+        })
+        .await
+    }
+
+    async fn recovery_list(&self) -> Result<Option<Bytes>, ShardStoreError> {
+        self.blocking(|open| recovery_list::read(&open.core.vitals.paths.root).map_err(engine::engine_error)).await
+    }
+
     fn status(&self) -> DiskStatus {
         self.vitals.status(self.figures())
+    }
+
+    fn instances(&self) -> Vec<InstanceStatus> {
+        self.vitals.instances.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn close(&self) {
@@ -364,6 +394,7 @@ impl ShardStore for RocksShardStore {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(open), Some(threads)) = (open, threads) else { return };
         *self.vitals.last.lock().unwrap_or_else(PoisonError::into_inner) = open.core.figures();
+        self.vitals.instances.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // An error is a thread that ended already.
         let _ = open.log.send(LogOrder::Close).await;
         let ended = tokio::task::spawn_blocking(move || end_threads(open, threads)).await;
@@ -378,6 +409,9 @@ fn end_threads(open: Open, threads: Threads) -> bool {
     let front = [threads.log_writer.join(), threads.committer.join()];
     let _ = open.index.blocking_send(IndexOrder::Close);
     let is_well = threads.index.join().is_ok() && front.iter().all(Result::is_ok);
+    if !threads.watch.end() {
+        tracing::warn!(disk = %open.core.vitals.id, "the file system hangs: the folder stays locked until it answers");
+    }
     // The last one who holds the files: RocksDB is closed when this returns.
     drop(open);
     is_well

@@ -1,23 +1,23 @@
 //! Reading units, from whichever lane.
 
 use bytes::Bytes;
-use rocksdb::DB;
 
 use super::{
     core::Core,
     engine::unit_reads,
     index::{Index, IndexError, IndexResult},
-    keys::LogKey,
+    keys::{FileId, LogKey},
+    logs::Logs,
     rows::{KIND_UNIT, Lane, LogPlace, ShardRow},
 };
 use crate::{ShardKey, ShardStoreError, checks::is_sound};
 
-/// Where the unit of a stripe lies in the log.
-pub(super) fn locate(place: &LogPlace, stripe: u32) -> Option<LogKey> {
+/// Where the unit of a stripe lies in the log: its file and its key.
+pub(super) fn locate(place: &LogPlace, stripe: u32) -> Option<(FileId, LogKey)> {
     let mut before = 0_u32;
     for run in &place.runs {
         if stripe - before < run.count {
-            return Some(run.key(stripe - before));
+            return Some((run.file_id(), run.key(stripe - before)));
         }
         before = before.checked_add(run.count).filter(|before| *before <= stripe)?;
     }
@@ -25,12 +25,13 @@ pub(super) fn locate(place: &LogPlace, stripe: u32) -> Option<LogKey> {
 }
 
 /// A stored unit, unverified; `None` if it is not there.
-pub(super) fn stored_unit(index: &Index, log: &DB, row: &ShardRow, stripe: u32) -> IndexResult<Option<Bytes>> {
+pub(super) fn stored_unit(index: &Index, logs: &Logs, row: &ShardRow, stripe: u32) -> IndexResult<Option<Bytes>> {
     let place = match &row.lane {
         Lane::Wal(_) => return Ok(index.wal_unit(row.header.key, stripe)?.map(Bytes::from)),
         Lane::Log(place) => place,
     };
-    let Some(key) = locate(place, stripe) else { return Ok(None) };
+    let Some((file, key)) = locate(place, stripe) else { return Ok(None) };
+    let Some(log) = logs.of(file) else { return Ok(None) };
     let Some(entry) = log.get_pinned_opt(key.to_bytes(), &unit_reads())? else { return Ok(None) };
     match entry.split_first() {
         Some((&KIND_UNIT, stored)) => Ok(Some(Bytes::copy_from_slice(stored))),
@@ -65,7 +66,7 @@ impl Core {
     }
 
     pub(super) fn read_stripe(&self, row: &ShardRow, stripe: u32) -> Option<Bytes> {
-        stored_unit(&self.index, &self.log, row, stripe).unwrap_or_else(|error| {
+        stored_unit(&self.index, &self.logs, row, stripe).unwrap_or_else(|error| {
             tracing::warn!(disk = %self.vitals.id, key = ?row.header.key, stripe, %error, "a unit cannot be read");
             self.vitals.health.count_error();
             self.vitals.health.check_folder();
@@ -120,10 +121,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rocks::{
-        keys::FileId,
-        rows::{Place, Run},
-    };
+    use crate::rocks::rows::{Place, Run};
 
     #[test]
     fn stripes_are_found_across_runs() {
@@ -131,7 +129,7 @@ mod tests {
         let key = |counter| LogKey { start: 1, counter };
         let header = Place { file: FileId(key(0)), key: key(30), bytes: 0 };
         let place = LogPlace { runs: vec![run(4, 2), run(9, 1), run(20, 3)], header, origin: key(30) };
-        let found: Vec<_> = (0..7).map(|stripe| locate(&place, stripe).map(|key| key.counter)).collect();
+        let found: Vec<_> = (0..7).map(|stripe| locate(&place, stripe).map(|(_, key)| key.counter)).collect();
         assert_eq!(found, [Some(4), Some(5), Some(9), Some(20), Some(21), Some(22), None]);
         assert_eq!(locate(&LogPlace { runs: Vec::new(), ..place }, 0), None);
     }

@@ -2,9 +2,11 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -445,6 +447,188 @@ async fn a_folder_that_is_emptied_fences_the_disk() {
     assert_eq!(disk.status().state, DiskState::Fenced(FenceReason::Gone));
     assert!(matches!(disk.header(large(1).key()).await, Err(ShardStoreError::Fenced { .. })));
     assert!(large(2).write(&*disk, WriteMode::New).await.is_err());
+    disk.close().await;
+}
+
+fn logs_in(folder: &Path) -> Vec<String> {
+    let names = super::folder::log_folders(folder).unwrap().into_iter();
+    let mut names: Vec<_> = names.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_many_files_gets_further_instances_which_go_when_they_are_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples: Vec<_> = (0..7).map(large).collect();
+    // As a disk of a release that knew one instance alone.
+    let disk = open(folder.path());
+    for sample in &samples[..3] {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    disk.close().await;
+    let options = super::DiskOptions { files_per_log: 2, ..options(folder.path()) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    for sample in &samples[3..] {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    assert_eq!(logs_in(folder.path()), ["log-0", "log-1", "log-2"]);
+    disk.core().look();
+    let told = disk.instances();
+    let names: Vec<_> = told.iter().map(|instance| instance.name.as_str()).collect();
+    assert_eq!(names, ["index", "log-0", "log-1", "log-2"]);
+    assert!(told[0].memtable_bytes > 0);
+    // State rows may have tables of their own.
+    assert!(told[1].files >= 3 && told[2].files >= 2 && told[3].files >= 2, "{told:?}");
+    for sample in &samples {
+        sample.check(&*disk).await;
+        assert!(disk.scrub(sample.key()).await.unwrap().is_empty());
+    }
+    disk.close().await;
+    // The index alone knows them no more: it is rebuilt out of all instances.
+    fs::remove_dir_all(folder.path().join("index")).unwrap();
+    let disk = RocksShardStore::open(&options).unwrap();
+    assert_eq!(disk.list(None, 100).await.unwrap().len(), samples.len());
+    check_balance(&disk.core());
+    // Of the second instance nothing is left, of the third one file.
+    let dead: Vec<_> = samples[3..6].iter().map(Sample::key).collect();
+    assert_eq!(delete(&disk, &dead).await, 3);
+    disk.close().await;
+    let disk = RocksShardStore::open(&options).unwrap();
+    assert_eq!(logs_in(folder.path()), ["log-0", "log-2"]);
+    for sample in samples[..3].iter().chain(&samples[6..]) {
+        sample.check(&*disk).await;
+    }
+    // A file that is not indexed when the disk ends is found in whichever instance.
+    set(&disk, |faults| &faults.after_ingest);
+    assert!(is_write_failed(&large(20).write(&*disk, WriteMode::New).await));
+    disk.close().await;
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(20).check(&*disk).await;
+    check_balance(&disk.core());
+    disk.close().await;
+
+    let lost = folder.path().join("log-2");
+    fs::rename(&lost, folder.path().join("aside")).unwrap();
+    let refused = RocksShardStore::open(&options).unwrap_err().to_string();
+    assert!(refused.contains("log-2 is missing"), "{refused}");
+    fs::rename(folder.path().join("aside"), &lost).unwrap();
+    RocksShardStore::open(&options).unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_of_several_instances_are_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = super::DiskOptions { files_per_log: 3, ..options(folder.path()) };
+    options.clean.merge_over_files = 4;
+    let disk = RocksShardStore::open(&options).unwrap();
+    let samples: Vec<_> = (0..10).map(large).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    assert_eq!(logs_in(folder.path()).len(), 4);
+    disk.clean().await.unwrap();
+    assert!(disk.core().index.files().len() <= 4);
+    disk.close().await;
+    let disk = RocksShardStore::open(&options).unwrap();
+    assert!(logs_in(folder.path()).len() < 4, "{:?}", logs_in(folder.path()));
+    for sample in &samples {
+        sample.check(&*disk).await;
+    }
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_was_not_named_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = super::DiskOptions { files_per_log: 1, ..options(folder.path()) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    set(&disk, |faults| &faults.after_instance);
+    large(2).write(&*disk, WriteMode::New).await.unwrap();
+    assert_eq!(logs_in(folder.path()), ["log-0", "log-1"], "the folder was made, and the file went into the first");
+    disk.close().await;
+    let disk = RocksShardStore::open(&options).unwrap();
+    assert_eq!(logs_in(folder.path()), ["log-0"]);
+    large(3).write(&*disk, WriteMode::New).await.unwrap();
+    assert_eq!(logs_in(folder.path()), ["log-0", "log-1"]);
+    for number in 1..4 {
+        large(number).check(&*disk).await;
+    }
+    disk.close().await;
+}
+
+/// On one thread: a call that waited for the file system would stop the test.
+#[tokio::test]
+async fn a_file_system_that_hangs_holds_nobody_and_fences_the_disk_until_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hangs, asking) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let source = {
+        let (hangs, asking) = (Arc::clone(&hangs), Arc::clone(&asking));
+        SpaceSource::new(move |_| {
+            assert_eq!(asking.fetch_add(1, Relaxed), 0, "one call at a time");
+            while hangs.load(Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            asking.fetch_sub(1, Relaxed);
+            Ok(Space { bytes_total: 1000, bytes_free: 900 })
+        })
+    };
+    let options = super::DiskOptions { space: source, hung_after: Duration::from_secs(2), ..options(folder.path()) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    let mut writer = large(2).begin(&*disk, WriteMode::New).await.unwrap();
+    let until = async |wanted: DiskState| {
+        let reached = async {
+            while disk.status().state != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), reached).await.unwrap_or_else(|_| panic!("never {wanted:?}"));
+    };
+    until(DiskState::Serving).await;
+    hangs.store(true, Relaxed);
+    until(DiskState::Fenced(FenceReason::Hung)).await;
+    let is_hung = |error: ShardStoreError| matches!(error, ShardStoreError::Fenced { reason: FenceReason::Hung, .. });
+    assert!(is_hung(disk.read_units(large(1).key(), 0..1).await.unwrap_err()));
+    assert!(is_hung(writer.write_unit(large(2).unit(0)).await.unwrap_err()));
+    assert!(is_hung(large(3).write(&*disk, WriteMode::New).await.unwrap_err()));
+    assert!(is_hung(disk.set_attach(AttachNumber(9)).await.unwrap_err()));
+    assert_eq!(asking.load(Relaxed), 1);
+    hangs.store(false, Relaxed);
+    until(DiskState::Serving).await;
+    large(1).check(&*disk).await;
+    writer.write_unit(large(2).unit(0)).await.unwrap();
+    writer.finish().await.unwrap();
+    large(2).check(&*disk).await;
+    disk.close().await;
+    open(folder.path()).close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_space_is_that_of_the_folder_that_was_opened() {
+    let base = tempfile::tempdir().unwrap();
+    let (place, aside) = (base.path().join("disk"), base.path().join("aside"));
+    fs::create_dir(&place).unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let source = {
+        let asked = Arc::clone(&asked);
+        SpaceSource::new(move |folder| {
+            asked.lock().unwrap().push(rustix::fs::fstat(folder)?.st_ino);
+            Ok(Space { bytes_total: 1000, bytes_free: 900 })
+        })
+    };
+    let options = super::DiskOptions { space: source, hung_after: Duration::from_millis(200), ..options(&place) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    fs::rename(&place, &aside).unwrap();
+    fs::create_dir(&place).unwrap();
+    let before = asked.lock().unwrap().len();
+    while asked.lock().unwrap().len() < before + 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(asked.lock().unwrap().iter().all(|asked| *asked == inode(&aside)), "{asked:?}");
     disk.close().await;
 }
 

@@ -15,17 +15,17 @@ use rocksdb::{Cache, DB};
 
 use super::{
     DiskOptions,
-    catch_up::{LogFile, catch_up, forget_lost_files, log_files, rebuild},
-    clean::drop_file,
+    catch_up::{LogFile, catch_up, forget_lost_files, rebuild},
     core::{Core, Faults, Figures, Pending, Vitals},
-    engine::{OpenFiles, engine_error, family, is_damage, open_index, open_log, synced},
+    engine::{OpenFiles, engine_error, family, is_damage, open_index, synced},
     folder::{
-        FORMAT, FolderState, Marker, Paths, Pin, inspect, is_mount_point, read_marker, remove_left_over, remove_tree,
-        sync_folder, write_marker,
+        FORMAT, FolderState, Marker, Paths, Pin, inspect, is_mount_point, log_folders, read_marker, remove_left_over,
+        remove_tree, sync_folder, write_marker,
     },
     health::{Failures, Health, rebuild_done, wants_rebuild},
     index::{Index, get_state},
     keys::{CF_LOG_STATE, FileId, STATE_ANSWERED, STATE_ATTACH, STATE_IDENTITY, STATE_START},
+    logs::{LogOptions, Logs, check_identity, state_of},
     read::stored_unit,
     rows::{Identity, Lane, ShardRow, decode, encode},
 };
@@ -41,32 +41,27 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     let pin = Pin::take(&options.folder)
         .map_err(|problem| ShardStoreError::Refused { folder: options.folder.display().to_string(), problem })?;
     let paths = Paths::new(&options.folder, &pin);
-    let files = OpenFiles { index: options.open_files_index, log: options.open_files_log };
+    let files = open_files(options);
     let cache = Cache::new_lru_cache(CACHE_BYTES);
-    let identity = admit(options, &paths, &cache, files)?;
+    let identity = admit(options, &paths, &cache)?;
     let failures = Failures::read(&paths.root);
     let must_verify = failures.count == 1 && !failures.verified;
     if must_verify {
-        forget_page_cache(&[paths.index(), paths.log()]);
+        let mut instances = log_folders(&paths.root).map_err(engine_error)?;
+        instances.push(paths.index());
+        forget_page_cache(&instances);
     }
-    if !has_instance(&paths.log()) {
-        return Err(refuse_log(&paths, "no CURRENT file"));
-    }
-    let log = open_log(&paths.log(), &cache, files, false).map_err(|e| {
-        if is_damage(&e) { refuse_log(&paths, &e) } else { paths.refused(format!("log-0 cannot be opened: {e}")) }
-    })?;
-    check_identity(&paths, "log-0", log_identity(&log)?, identity)?;
+    let (logs, log_files) = Logs::open(log_options(options, &paths, &cache, identity))?;
     // Only with the log's lock held: another open of this disk may be rebuilding there.
     remove_tree(&paths.index_new()).map_err(engine_error)?;
-    let log_files = log_files(&log)?;
-    let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log, &log_files)?;
-    let start = raise_start(&index, &log, &log_files)?;
-    let answered = answered(&index, &log)?;
+    let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log_files)?;
+    let start = raise_start(&index, logs.first(), &log_files)?;
+    let answered = answered(&index, logs.first())?;
     let vitals = vitals_of(options, &paths, identity, &index, (start, answered), failures)?;
     let core = Core {
         vitals: Arc::new(vitals),
         index,
-        log,
+        logs,
         start,
         pending: Pending::default(),
         cleaning: Mutex::new(()),
@@ -74,8 +69,10 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         file_bytes_max: options.file_bytes_max,
         unclean: Mutex::new(HashSet::new()),
         dead: Mutex::default(),
-        _pin: pin,
+        pin: Arc::new(pin),
     };
+    core.vitals.look(&core.pin);
+    core.look();
     if is_rebuilt {
         core.vitals.health.count_error();
     }
@@ -86,8 +83,17 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     Ok(core)
 }
 
+fn open_files(options: &DiskOptions) -> OpenFiles {
+    OpenFiles { index: options.open_files_index, log: options.open_files_log }
+}
+
+fn log_options(options: &DiskOptions, paths: &Paths, cache: &Cache, identity: Identity) -> LogOptions {
+    let (paths, cache, files_max) = (paths.clone(), cache.clone(), options.files_per_log);
+    LogOptions { paths, cache, open_files: open_files(options), identity, files_max }
+}
+
 /// Says who the folder is, or why it is refused.
-fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) -> Result<Identity, ShardStoreError> {
+fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache) -> Result<Identity, ShardStoreError> {
     if options.refuse_unmounted && !is_mount_point(&paths.folder) {
         return Err(paths.refused("was a mount point and is none now: mount the disk, or take the folder out"));
     }
@@ -101,13 +107,13 @@ fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) 
         ))),
         Some(marker) if marker.ready => Ok(identity(&marker)),
         // Formatting was cut short: nothing was acknowledged yet.
-        Some(marker) => format(paths, cache, files, marker).map(|()| identity(&marker)),
+        Some(marker) => format(options, paths, cache, marker).map(|()| identity(&marker)),
         None => match inspect(&paths.root) {
             FolderState::Foreign(problem) => Err(paths.refused(problem)),
             FolderState::Empty => {
                 let (id, cluster_id) = (options.new_id, options.cluster_id);
                 let marker = Marker { format: FORMAT, id, cluster_id, ready: false };
-                format(paths, cache, files, marker).map(|()| identity(&marker))
+                format(options, paths, cache, marker).map(|()| identity(&marker))
             }
             FolderState::Missing | FolderState::Disk { .. } => {
                 Err(paths.refused("does not exist: create the folder, or mount the disk"))
@@ -116,21 +122,20 @@ fn admit(options: &DiskOptions, paths: &Paths, cache: &Cache, files: OpenFiles) 
     }
 }
 
-fn format(paths: &Paths, cache: &Cache, files: OpenFiles, marker: Marker) -> Result<(), ShardStoreError> {
+fn format(options: &DiskOptions, paths: &Paths, cache: &Cache, marker: Marker) -> Result<(), ShardStoreError> {
     let unwritable = |e: std::io::Error| paths.refused(format!("cannot be formatted: {e}"));
     write_marker(&paths.root, &Marker { ready: false, ..marker }).map_err(unwritable)?;
     remove_left_over(&paths.root).map_err(unwritable)?;
-    for part in [paths.index(), paths.log(), paths.staging()] {
+    let mut parts = log_folders(&paths.root).map_err(unwritable)?;
+    parts.extend([paths.index(), paths.staging()]);
+    for part in parts {
         remove_tree(&part).map_err(unwritable)?;
     }
     fs::create_dir(paths.staging()).map_err(unwritable)?;
     let row = Identity { format: FORMAT, id: marker.id.0, cluster_id: marker.cluster_id };
-    let row = encode(row).map_err(engine_error)?;
-    let index = open_index(&paths.index(), cache, files, true).map_err(engine_error)?;
-    index.put_opt(STATE_IDENTITY, &row, &synced()).map_err(engine_error)?;
-    let log = open_log(&paths.log(), cache, files, true).map_err(engine_error)?;
-    log.put_cf_opt(family(&log, CF_LOG_STATE)?, STATE_IDENTITY, &row, &synced()).map_err(engine_error)?;
-    sync_folder(&paths.root).map_err(unwritable)?;
+    let index = open_index(&paths.index(), cache, open_files(options), true).map_err(engine_error)?;
+    index.put_opt(STATE_IDENTITY, encode(row).map_err(engine_error)?, &synced()).map_err(engine_error)?;
+    log_options(options, paths, cache, row).make(0, 0)?;
     write_marker(&paths.root, &Marker { ready: true, ..marker }).map_err(unwritable)
 }
 
@@ -139,42 +144,12 @@ fn has_instance(path: &Path) -> bool {
     path.join("CURRENT").exists()
 }
 
-fn refuse_log(paths: &Paths, detail: impl std::fmt::Display) -> ShardStoreError {
-    paths.refused(format!(
-        "log-0 is missing or damaged ({detail}): restore it, or empty the folder to take it as a new disk, whose \
-         shards are then rebuilt from the others"
-    ))
-}
-
-fn log_identity(log: &DB) -> Result<Option<Identity>, ShardStoreError> {
-    let row = log.get_cf(family(log, CF_LOG_STATE)?, STATE_IDENTITY).map_err(engine_error)?;
-    row.map(|row| decode(&row)).transpose().map_err(engine_error)
-}
-
-fn check_identity(paths: &Paths, part: &str, found: Option<Identity>, marker: Identity) -> Result<(), ShardStoreError> {
-    if found == Some(marker) {
-        return Ok(());
-    }
-    Err(paths.refused(match found {
-        Some(found) if found.format > marker.format => {
-            format!("{part} has format {}, this program knows {FORMAT}: use the newer cairn", found.format)
-        }
-        Some(found) => format!(
-            "{part} is of disk {:032x}, cluster {:032x}, the marker names another: folders were mixed up, put back \
-             what belongs here",
-            found.id, found.cluster_id
-        ),
-        None => format!("{part} does not say which disk it belongs to: restore it, or empty the folder"),
-    }))
-}
-
 /// Opens the index. One that is missing or damaged is rebuilt from the log, never taken for empty; says whether it was.
 fn open_or_rebuild_index(
     paths: &Paths,
     cache: &Cache,
     files: OpenFiles,
     identity: Identity,
-    log: &DB,
     log_files: &BTreeMap<FileId, LogFile>,
 ) -> Result<(Index, bool), ShardStoreError> {
     let damage = match load_index(paths, cache, files, identity)? {
@@ -190,7 +165,7 @@ fn open_or_rebuild_index(
     let db = open_index(&paths.index_new(), cache, files, true).map_err(engine_error)?;
     db.put_opt(STATE_IDENTITY, encode(identity).map_err(engine_error)?, &synced()).map_err(engine_error)?;
     let index = Index::load(db)?;
-    let shards = rebuild(&index, log, log_files)?;
+    let shards = rebuild(&index, log_files)?;
     index.sync()?;
     drop(index);
     exchange_index(paths).map_err(engine_error)?;
@@ -239,8 +214,7 @@ fn exchange_index(paths: &Paths) -> std::io::Result<()> {
 /// A start number no run had: above both instances' and above every file's.
 fn raise_start(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
     let state = family(log, CF_LOG_STATE)?;
-    let of_log = log.get_cf(state, STATE_START).map_err(engine_error)?;
-    let of_log: u64 = of_log.map(|row| decode(&row)).transpose().map_err(engine_error)?.unwrap_or(0);
+    let of_log: u64 = state_of(log, STATE_START)?.unwrap_or(0);
     let of_index: u64 = get_state(&index.db, STATE_START)?.unwrap_or(0);
     let of_files = log_files.keys().last().map_or(0, |file| file.0.start);
     let start = of_log.max(of_index).max(of_files) + 1;
@@ -270,20 +244,22 @@ fn vitals_of(
     Ok(Vitals {
         id: cairn_proto::DiskId(identity.id),
         paths: paths.clone(),
-        health: Health::new(paths, start, failures),
+        health: Health::new(paths, start, failures, options.hung_after),
         space: SpaceGuard::new(options.space.clone()),
         attach: AtomicU64::new(attach.0),
         answered: AtomicU64::new(answered.0),
         faults: Faults::default(),
         last: Mutex::new(Figures::default()),
         last_write: Mutex::new(None),
+        instances: Mutex::default(),
+        index_bytes: AtomicU64::new(0),
     })
 }
 
 /// Completes what the last run left undone.
 fn settle(core: &Core, log_files: &BTreeMap<FileId, LogFile>) -> Result<(), ShardStoreError> {
     let paths = &core.vitals.paths;
-    let unreadable = catch_up(&core.index, &core.log, log_files)?;
+    let unreadable = catch_up(&core.index, log_files)?;
     let lost = forget_lost_files(&core.index, log_files)?;
     for _ in 0..unreadable + lost {
         core.vitals.health.count_error();
@@ -303,7 +279,7 @@ fn drop_dead_files(core: &Core) -> Result<(), ShardStoreError> {
     let dead: Vec<_> = core.index.files().iter().filter(|(_, row)| row.live == 0).map(|(f, r)| (*f, *r)).collect();
     let mut draft = core.index.draft();
     for (file, row) in dead {
-        if drop_file(&core.log, file, &row).map_err(engine_error)? {
+        if core.logs.drop_file(file, &row).map_err(engine_error)? {
             draft.set_file(file, None);
         }
     }
@@ -359,7 +335,7 @@ fn is_whole(core: &Core, row: &ShardRow) -> bool {
     let Ok(header) = row.header.to_header() else { return false };
     let Ok(layout) = crate::checks::check_header(&header) else { return false };
     (0..layout.stripes()).all(|stripe| {
-        let unit = stored_unit(&core.index, &core.log, row, stripe).ok().flatten();
+        let unit = stored_unit(&core.index, &core.logs, row, stripe).ok().flatten();
         unit.is_some_and(|unit| is_sound(&header, stripe, &unit))
     })
 }

@@ -1,0 +1,282 @@
+//! The task that keeps what is declared: a round at the start, then on SIGHUP, when the configuration file changes,
+//! and now and then. A round that fails is tried again, later each time; the store serves meanwhile.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use cairn_cluster::Engine;
+use cairn_meta::Clock;
+use tokio::{
+    signal::unix::Signal,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    pace::Pace,
+    publish::{key_in_file, key_in_secret, publish_ca, publish_key, publish_to_file, read_ca},
+    store::Store,
+};
+use crate::{
+    config::{Config, Declared, Settings},
+    kubernetes::{KubernetesClient, KubernetesError},
+    secrets::Sealer,
+};
+
+/// How often the configuration file is looked at: Kubernetes swaps a link, which no signal tells.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// What a keeper works with.
+pub(in super::super) struct KeeperParts {
+    pub(in super::super) engine: Engine,
+    pub(in super::super) sealer: Arc<Sealer>,
+    pub(in super::super) clock: Arc<dyn Clock>,
+    pub(in super::super) forget_keys: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Keeps what is declared.
+pub(in super::super) struct Keeper {
+    store: Store,
+    client: KubernetesClient,
+    config: Config,
+    declared: Declared,
+    /// The configuration file as it was read last.
+    text: Option<String>,
+    /// What of it the next start reads.
+    rest: Settings,
+    pace: Pace,
+}
+
+impl Keeper {
+    /// Makes a keeper of what the configuration declares.
+    pub(in super::super) fn new(config: &Config, parts: KeeperParts) -> Self {
+        let text = config.file.as_deref().and_then(|file| read_file(file).ok());
+        let mut rest = text.as_deref().and_then(|text| Settings::from_toml(text).ok()).unwrap_or_default();
+        rest.take_declared();
+        let store = Store {
+            engine: parts.engine,
+            sealer: parts.sealer,
+            clock: parts.clock,
+            forget_keys: parts.forget_keys,
+            root_is_given: config.root_key.is_some(),
+        };
+        Self {
+            store,
+            client: KubernetesClient::new(config.kubernetes.clone()),
+            declared: config.declared.clone(),
+            config: config.clone(),
+            text,
+            rest,
+            pace: Pace::default(),
+        }
+    }
+
+    /// Makes what needs nobody else: it is there when the server says that it is ready.
+    pub(in super::super) async fn start(&mut self) {
+        // What fails is tried again by the first round, which tells it too.
+        self.own_part().await;
+        match self.store.left_over(&self.declared.keys).await {
+            Ok(left) => left.iter().for_each(|(name, access_key)| {
+                tracing::info!(
+                    key = name,
+                    access_key,
+                    "is not declared any more and stays as it is; `cairn key remove` removes it"
+                );
+            }),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "declared keys cannot be listed"),
+        }
+    }
+
+    /// Goes on until `stop`.
+    pub(in super::super) async fn run(mut self, mut hangup: Signal, stop: CancellationToken) {
+        let mut next = Some(Instant::now());
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: the configuration is read");
+                    self.reload();
+                }
+                _ = look.tick() => if !self.reload() { continue },
+                () = due => {}
+            }
+            let round = tokio::select! {
+                () = stop.cancelled() => return,
+                whole = self.round() => whole,
+            };
+            self.pace.round(round);
+            next = self.pace.wait().map(|wait| Instant::now() + wait);
+            if next.is_none() {
+                tracing::error!(
+                    "too many tries failed: none is made before SIGHUP, a changed configuration or a restart"
+                );
+            }
+        }
+    }
+
+    /// One round. True if all is as it is declared.
+    async fn round(&mut self) -> bool {
+        let own = self.own_part().await;
+        let kubernetes = match self.kubernetes_part().await {
+            Ok(whole) => whole,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "nothing is published to Kubernetes; it is tried again");
+                false
+            }
+        };
+        own && kubernetes
+    }
+
+    /// Buckets, and keys that go to no Secret.
+    async fn own_part(&self) -> bool {
+        let mut whole = true;
+        for bucket in &self.declared.buckets {
+            whole &= told(self.store.bucket(bucket).await);
+        }
+        for key in self.declared.keys.iter().filter(|key| key.secret.is_none()) {
+            let kept = async {
+                let found = key.file.as_deref().map(key_in_file).transpose()?.flatten();
+                let pair = self.store.key(key, found.as_ref()).await?;
+                key.file.as_deref().map_or(Ok(()), |file| publish_to_file(file, &pair, found.as_ref()))
+            };
+            whole &= told(kept.await.with_context(|| format!("key {}", key.name)));
+        }
+        whole
+    }
+
+    /// What goes to Kubernetes. An error is one that all objects would meet; others are told one by one.
+    async fn kubernetes_part(&self) -> Result<bool, KubernetesError> {
+        if !self.declared.needs_kubernetes() {
+            return Ok(true);
+        }
+        let mut whole = true;
+        if let Some(name) = self.declared.ca_config_map() {
+            match read_ca(&self.config) {
+                Ok(pem) => whole &= alone(publish_ca(&self.client, name, &pem).await)?,
+                Err(error) => whole &= told(Err(error)),
+            }
+        }
+        if let Some(name) = self.declared.root_secret() {
+            let found = key_in_secret(&self.client, name).await;
+            whole &= self.publish(name, found, None).await?;
+        }
+        for key in &self.declared.keys {
+            if let Some(name) = &key.secret {
+                let found = key_in_secret(&self.client, name).await;
+                whole &= self.publish(name, found, Some(key)).await?;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Brings the root key, or a declared one, into its Secret, in which `found` lies.
+    async fn publish(
+        &self,
+        secret: &str,
+        found: Result<Option<crate::secrets::KeyPair>, KubernetesError>,
+        key: Option<&crate::config::DeclaredKey>,
+    ) -> Result<bool, KubernetesError> {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return alone(Err(error)),
+        };
+        let pair = match key {
+            Some(key) => self.store.key(key, found.as_ref()).await.with_context(|| format!("key {}", key.name)),
+            None => self.store.root(found.as_ref()).await.context("root key"),
+        };
+        match pair {
+            Ok(pair) => alone(publish_key(&self.client, secret, &pair, found.as_ref()).await),
+            Err(error) => Ok(told(Err(error))),
+        }
+    }
+
+    /// Takes a changed configuration file. True if there is one.
+    fn reload(&mut self) -> bool {
+        let Some(file) = self.config.file.clone() else { return false };
+        let text = match read_file(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                // While a file is replaced it may be away: the next look tells.
+                tracing::debug!(error = format!("{error:#}"), "the configuration cannot be read");
+                return false;
+            }
+        };
+        if self.text.as_ref() == Some(&text) {
+            return false;
+        }
+        let taken = self.take(&file, &text);
+        self.text = Some(text);
+        if let Err(error) = &taken {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the changed configuration is not taken; what was declared before stays in force"
+            );
+        }
+        taken.is_ok()
+    }
+
+    fn take(&mut self, file: &Path, text: &str) -> Result<()> {
+        let mut rest = Settings::from_toml(text).with_context(|| format!("configuration {}", file.display()))?;
+        let declared = rest.take_declared();
+        self.config.check_declared(&declared)?;
+        if rest != self.rest {
+            tracing::warn!(
+                "settings beside [[bucket]], [[key]] and [kubernetes] changed: they take effect at the next start"
+            );
+        }
+        for bucket in &self.declared.buckets {
+            if !declared.buckets.iter().any(|other| other.name == bucket.name) {
+                tracing::info!(bucket = bucket.name, "is not declared any more and stays as it is");
+            }
+        }
+        for key in &self.declared.keys {
+            if !declared.keys.iter().any(|other| other.name == key.name) {
+                tracing::info!(
+                    key = key.name,
+                    "is not declared any more and stays as it is; `cairn key remove` removes it"
+                );
+            }
+        }
+        tracing::info!(
+            buckets = declared.buckets.len(),
+            keys = declared.keys.len(),
+            "the changed configuration is taken"
+        );
+        self.declared = declared;
+        self.rest = rest;
+        Ok(())
+    }
+}
+
+fn read_file(file: &Path) -> Result<String> {
+    let bytes = fs::metadata(file).with_context(|| format!("look at {}", file.display()))?.len();
+    if bytes > FILE_BYTES_MAX {
+        bail!("{} has {bytes} bytes, at most {FILE_BYTES_MAX} are read", file.display());
+    }
+    fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+}
+
+/// Tells what failed. True if nothing did.
+fn told(done: Result<()>) -> bool {
+    if let Err(error) = &done {
+        tracing::warn!(error = format!("{error:#}"), "what is declared is not in force; it is tried again");
+    }
+    done.is_ok()
+}
+
+/// Tells what one object alone failed by; hands on what all would meet.
+fn alone(done: Result<(), KubernetesError>) -> Result<bool, KubernetesError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if error.concerns_all() => Err(error),
+        Err(error) => Ok(told(Err(error.into()))),
+    }
+}

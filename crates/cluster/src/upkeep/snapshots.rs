@@ -1,0 +1,54 @@
+//! Snapshots of the metadata: one a day, or as often as was chosen, and the list of them on every disk.
+
+use std::time::Duration;
+
+use cairn_meta::WholeSnapshot;
+
+use super::{Pace, Upkeep};
+use crate::error::EngineError;
+use crate::snapshot::{list_on_disks, write_snapshot};
+
+/// How often the disks' lists are compared with the rows: a group's slots move.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether another snapshot is due.
+fn is_due(newest: Option<&WholeSnapshot>, now_ms: u64, every: Duration) -> bool {
+    let age = newest.map(|row| Duration::from_millis(now_ms.saturating_sub(row.created_ms)));
+    age.is_none_or(|age| age >= every)
+}
+
+impl Upkeep {
+    /// Writes a snapshot if one is due; mends the disks' lists. The first comes a minute after the first start.
+    pub(crate) async fn snapshots_step(&self) -> Result<Pace, EngineError> {
+        let Some(every) = self.shared.options.snapshot_every else { return Ok(Pace::End) };
+        if !self.snapshots_begun.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            return Ok(Pace::After(LOOK_EVERY));
+        }
+        let newest = self.look(|view| Ok(view.snapshots()?.pop())).await?;
+        if is_due(newest.as_ref(), self.shared.meta.now_ms(), every) {
+            if let Err(error) = write_snapshot(&self.shared).await {
+                tracing::warn!(%error, "no snapshot of the metadata could be written; it is tried again");
+            }
+        } else {
+            list_on_disks(&self.shared).await?;
+        }
+        Ok(Pace::After(LOOK_EVERY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_proto::Index;
+
+    use super::*;
+
+    #[test]
+    fn one_is_due_without_any_and_when_the_newest_is_old() {
+        let made = |created_ms| WholeSnapshot { snapshot: Index(1), created_ms, extents: Vec::new() };
+        let hour = Duration::from_secs(3600);
+        assert!(is_due(None, 0, hour));
+        assert!(!is_due(Some(&made(1000)), 3_600_999, hour));
+        assert!(is_due(Some(&made(1000)), 3_601_000, hour));
+        assert!(!is_due(Some(&made(5000)), 1000, hour), "a clock that went back");
+    }
+}

@@ -1,0 +1,75 @@
+//! What goes on on one connection: which requests run, and whether bytes wait for the peer to take them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    sending: AtomicBool,
+}
+
+/// Shared by all that works on a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Activity(Arc<Counts>);
+
+/// A request that runs: from its head to the moment the last byte of its answer was handed to the connection.
+#[derive(Debug)]
+pub(crate) struct RunningRequest(Activity);
+
+impl Activity {
+    /// A request's head is there.
+    pub(crate) fn begin(&self) -> RunningRequest {
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
+        RunningRequest(self.clone())
+    }
+
+    /// Requests so far.
+    pub(crate) fn begun(&self) -> u64 {
+        self.0.begun.load(Ordering::SeqCst)
+    }
+
+    /// Whether some request runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.ended.load(Ordering::SeqCst) < self.begun()
+    }
+
+    /// Whether the peer has to take bytes before more can be sent.
+    pub(crate) fn set_sending(&self, sending: bool) {
+        self.0.sending.store(sending, Ordering::SeqCst);
+    }
+
+    /// Whether nobody waits for anything on this connection.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_running() && !self.0.sending.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        self.0.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_quiet_when_nobody_waits() {
+        let activity = Activity::default();
+        assert!(activity.is_quiet());
+        let (first, second) = (activity.begin(), activity.begin());
+        drop(first);
+        assert!(activity.is_running() && !activity.is_quiet());
+        drop(second);
+        activity.set_sending(true);
+        assert!(!activity.is_running() && !activity.is_quiet());
+        activity.set_sending(false);
+        assert!(activity.is_quiet());
+        assert_eq!(activity.begun(), 2);
+    }
+}

@@ -1,0 +1,160 @@
+{{/* The name of everything. 52 characters: the longest with which a StatefulSet can label its pods. */}}
+{{- define "cairn.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cairn.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "cairn.labels" -}}
+{{ include "cairn.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "cairn.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "cairn.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount: with create=false the name of one is needed" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with the server's certificate, where it comes from outside. */}}
+{{- define "cairn.tlsSecret" -}}
+{{- if eq .Values.tls.mode "secret" -}}
+{{- .Values.tls.secretName -}}
+{{- else if eq .Values.tls.mode "certManager" -}}
+{{- include "cairn.fullname" . }}-tls
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the server writes the CA into a ConfigMap: empty for no. */}}
+{{- define "cairn.publishesCa" -}}
+{{- if or (eq .Values.tls.mode "builtin") (and (eq .Values.tls.mode "certManager") .Values.tls.certManager.publishCa) -}}
+yes
+{{- end -}}
+{{- end -}}
+
+{{/* Names under which clients reach the server, as a JSON list. */}}
+{{- define "cairn.tlsNames" -}}
+{{- $full := include "cairn.fullname" . -}}
+{{- $names := list -}}
+{{- range $service := list $full (printf "*.%s-nodes" $full) -}}
+{{- $of := printf "%s.%s" $service $.Release.Namespace -}}
+{{- $names = concat $names (list $of (printf "%s.svc" $of) (printf "%s.svc.%s" $of $.Values.clusterDomain)) -}}
+{{- end -}}
+{{- $names = concat (list $full) $names .Values.tls.names -}}
+{{- range .Values.s3Domains -}}
+{{- $names = concat $names (list . (printf "*.%s" .)) -}}
+{{- end -}}
+{{- if .Values.ingress.enabled -}}
+{{- $names = concat $names .Values.ingress.hosts -}}
+{{- end -}}
+{{- if .Values.gateway.kind -}}
+{{- $names = concat $names .Values.gateway.hostnames -}}
+{{- end -}}
+{{- $names | uniq | toJson -}}
+{{- end -}}
+
+{{/* The Secret of a declared key: (list ROOT KEY). */}}
+{{- define "cairn.keySecret" -}}
+{{- $root := index . 0 -}}
+{{- $key := index . 1 -}}
+{{- default (printf "%s-%s" (include "cairn.fullname" $root) $key.name) $key.secret -}}
+{{- end -}}
+
+{{/* The server's configuration as a dictionary in JSON. */}}
+{{- define "cairn.config" -}}
+{{- $full := include "cairn.fullname" . -}}
+{{- $folders := list -}}
+{{- range $number := until (int .Values.disks.count) -}}
+{{- $folders = append $folders (printf "/var/lib/cairn/disk-%d" $number) -}}
+{{- end -}}
+{{- $config := dict "meta" "/var/lib/cairn/meta" "disk" $folders "s3-listen" (list "0.0.0.0:9000") -}}
+{{- $_ := set $config "profile" .Values.profile -}}
+{{- $_ := set $config "shutdown-limit" (printf "%ds" (int .Values.shutdownLimitSeconds)) -}}
+{{- $_ := set $config "log-format" .Values.logging.format -}}
+{{- $_ := set $config "log-level" .Values.logging.level -}}
+{{- $_ := set $config "s3-domain" .Values.s3Domains -}}
+{{- $kubernetes := dict -}}
+{{- if eq .Values.tls.mode "builtin" -}}
+{{- $_ := set $config "tls" "auto" -}}
+{{- $_ := set $config "tls-name" (include "cairn.tlsNames" . | fromJsonArray) -}}
+{{- else if eq .Values.tls.mode "off" -}}
+{{- $_ := set $config "tls" "off" -}}
+{{- else -}}
+{{- $_ := set $config "tls" "/etc/cairn-tls/tls.crt,/etc/cairn-tls/tls.key" -}}
+{{- end -}}
+{{- if include "cairn.publishesCa" . -}}
+{{- $_ := set $kubernetes "ca-config-map" (printf "%s-ca" $full) -}}
+{{- end -}}
+{{- if not .Values.rootKey.existingSecret -}}
+{{- $_ := set $kubernetes "root-secret" (printf "%s-root" $full) -}}
+{{- end -}}
+{{- $_ := set $config "kubernetes" $kubernetes -}}
+{{- $names := list -}}
+{{- $buckets := list -}}
+{{- range .Values.buckets -}}
+{{- $names = append $names .name -}}
+{{- $buckets = append $buckets (pick . "name" "cache" "quota" "profile") -}}
+{{- end -}}
+{{- $_ := set $config "bucket" $buckets -}}
+{{- $secrets := list (printf "%s-root" $full) -}}
+{{- $keys := list -}}
+{{- range .Values.keys -}}
+{{- if not (has .bucket $names) -}}
+{{- fail (printf "keys: %s names the bucket %s, which is not among buckets" .name .bucket) -}}
+{{- end -}}
+{{- $secret := include "cairn.keySecret" (list $ .) -}}
+{{- if has $secret $secrets -}}
+{{- fail (printf "keys: the secret %s of %s is another key's: each needs a secret of its own" $secret .name) -}}
+{{- end -}}
+{{- $secrets = append $secrets $secret -}}
+{{- $keys = append $keys (dict "name" .name "bucket" .bucket "prefix" (default "" .prefix) "read-only" (default false .readOnly) "secret" $secret) -}}
+{{- end -}}
+{{- $_ := set $config "key" $keys -}}
+{{- range $name, $value := .Values.config -}}
+{{- $_ := set $config $name $value -}}
+{{- end -}}
+{{- $config | toJson -}}
+{{- end -}}
+
+{{/* A probe: (list ROOT PATH SETTINGS). */}}
+{{- define "cairn.probe" -}}
+{{- $root := index . 0 -}}
+httpGet:
+  path: {{ index . 1 }}
+  port: s3
+  scheme: {{ ternary "HTTP" "HTTPS" (eq $root.Values.tls.mode "off") }}
+{{ toYaml (index . 2) }}
+{{- end -}}
+
+{{/* A claim: (list ROOT NAME SIZE CLASS). Its labels cannot change, so they hold no version. */}}
+{{- define "cairn.claim" -}}
+- apiVersion: v1
+  kind: PersistentVolumeClaim
+  metadata:
+    name: {{ index . 1 }}
+    labels: {{- include "cairn.selectorLabels" (index . 0) | nindent 6 }}
+  spec:
+    accessModes: [ReadWriteOnce]
+    {{- with index . 3 }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ index . 2 }}
+{{- end -}}

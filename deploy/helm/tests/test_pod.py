@@ -1,0 +1,288 @@
+"""The rendered pod as a process: a runner's cache flow over TLS, crashes, upgrades and reinstalls lose nothing.
+
+Against a stand-in for the API server; with KUBE=1 test_cluster.py does the same with a real one.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import tempfile
+import time
+
+import chart
+import test_monitoring
+from api import StandIn
+from pod import CLIENTS, VOLUME_BYTES, Node, Pod, Volumes, bytes_of
+
+OBJECTS = chart.HERE / "objects.py"
+BUCKET, KEY_SECRET = "gitlab-cache", "cairn-runner"
+# Of the runner's largest archive.
+LARGEST = 8 << 20
+
+
+class Place:
+    """A node with an API server, and what is needed to start pods on it."""
+
+    def __init__(self, folder, make_api):
+        self.folder = pathlib.Path(folder)
+        # The pod's user reaches its volumes from here.
+        self.folder.chmod(0o755)
+        self.node, self.volumes = Node(), Volumes(self.folder / "volumes")
+        (self.folder / "api").mkdir()
+        self.api = make_api(self.node, self.folder / "api")
+        self.pod = None
+
+    def run(self, values, volume_kind="block"):
+        """Installs or upgrades the release and starts its pod."""
+        self.pod = Pod(self.api.install(values), self.folder, self.node, self.api, self.volumes, volume_kind)
+        return self.pod.start()
+
+    def close(self):
+        if self.pod:
+            self.pod.close()
+        self.api.close()
+        self.node.close()
+        self.volumes.close()
+
+
+@contextlib.contextmanager
+def place(make_api=StandIn):
+    """A place in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cairn-pod-") as folder:
+        there = Place(folder, make_api)
+        try:
+            yield there
+        finally:
+            there.close()
+
+
+def wait_for(what, seconds=30):
+    """What is made within a while; the server writes to the API server beside serving."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"nothing came within {seconds} s")
+
+
+def key_of(there, secret=KEY_SECRET):
+    try:
+        found = wait_for(lambda: there.api.secret(secret))
+    except AssertionError as error:
+        raise AssertionError(f"the Secret {secret} was not written:\n{there.pod.last_lines()}") from error
+    assert set(found) == {"accesskey", "secretkey"} and all(found.values()), set(found)
+    return found
+
+
+def check(there, key):
+    """Every acknowledged object is there, byte for byte."""
+    return int(there.pod.client(key, OBJECTS, "check", BUCKET, there.folder / "acknowledged"))
+
+
+def load_until_killed(there, key, seed, seconds):
+    """Writes objects and kills the server in the midst of it."""
+    log = there.folder / "acknowledged"
+    writer = there.pod.client(key, OBJECTS, "put", BUCKET, log, 60, seed, wait=False)
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= before + 5)
+    time.sleep(seconds)
+    there.pod.kill()
+    said, complaint = writer.communicate(timeout=90)
+    assert writer.returncode == 0 and "the server is gone" in said, said + complaint
+
+
+def install_and_use(there):
+    """First start with no values at all: all that the chart promises is there. Answers the runner's key."""
+    pod = there.run({})
+    key = key_of(there)
+    root = key_of(there, "cairn-root")
+    assert root["accesskey"] != key["accesskey"]
+    ca = wait_for(lambda: there.api.config_map("cairn-ca"))["ca.crt"]
+    assert ca.startswith("-----BEGIN CERTIFICATE-----"), ca
+    said = pod.client(key, CLIENTS / "runner.py", BUCKET, LARGEST)
+    assert "runner flow passed" in said, said
+    for secret in (key["secretkey"], root["secretkey"]):
+        assert secret not in pod.log.read_text(), "a secret is in the log"
+    return key
+
+
+def live_through_crashes(there, key):
+    """kill -9 under load, again and again."""
+    for seed in range(3):
+        load_until_killed(there, key, seed, 0.3 * seed)
+        there.run({})
+        assert key_of(there) == key
+        check(there, key)
+
+
+def live_through_an_upgrade(there, key):
+    """Other settings: the pod is stopped in its grace period and started from the new manifests."""
+    (before,) = {found.stat().st_ino for found in [there.pod.claim("meta")]}
+    code = there.pod.stop()
+    assert code == 0, f"ended with {code}:\n{there.pod.last_lines()}"
+    there.run({"logging": {"level": "debug"}, "shutdownLimitSeconds": 10, "tls": {"names": ["cache.lan"]}})
+    assert there.pod.claim("meta").stat().st_ino == before
+    assert key_of(there) == key, "an upgrade changed the key"
+    check(there, key)
+    there.pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1, 10)
+    check(there, key)
+
+
+def live_through_a_reinstall(there, key):
+    """Uninstalled and installed again over kept volumes; the second time the Secret is gone too."""
+    ca = there.api.config_map("cairn-ca")
+    for secret_is_gone in (False, True):
+        assert there.pod.stop() == 0
+        there.api.uninstall()
+        if secret_is_gone:
+            there.api.delete_secret(KEY_SECRET)
+        there.run({})
+        assert key_of(there) == key, f"a reinstall changed the key (its Secret gone: {secret_is_gone})"
+        assert there.api.config_map("cairn-ca") == ca
+        check(there, key)
+
+
+def take_up_declared(there, key):
+    """A bucket and a key more: the running server takes them up, and the pod stays."""
+    more = {
+        "buckets": [{"name": BUCKET, "cache": True, "quota": "40GiB"}, {"name": "backups"}],
+        "keys": [{"name": "runner", "bucket": BUCKET}, {"name": "laptop", "bucket": "backups", "prefix": "laptop/"}],
+    }
+    process = there.pod.process
+    there.pod.update(there.api.install(more))
+    laptop = key_of(there, "cairn-laptop")
+    assert there.pod.process is process and process.poll() is None
+    assert laptop["accesskey"] != key["accesskey"] and key_of(there) == key
+    there.pod.client(laptop, chart.HERE / "scope.py", "backups", "laptop/")
+    check(there, key)
+
+
+def test_the_pod_serves_a_runner_and_loses_nothing():
+    with place() as there:
+        key = install_and_use(there)
+        live_through_crashes(there, key)
+        live_through_an_upgrade(there, key)
+        live_through_a_reinstall(there, key)
+        take_up_declared(there, key)
+        print(f"   (against {there.api.name}; {check(there, key)} acknowledged objects found again)")
+
+
+def test_the_pod_has_the_rights_that_the_chart_gives_it_and_needs_no_more():
+    with place() as there:
+        pod = there.run({})
+        key_of(there)
+        about = pod.status_of_process()
+        assert about["Uid"].split() == ["65532"] * 4 and about["Gid"].split() == ["65532"] * 4, about["Uid"]
+        assert all(int(about[name], 16) == 0 for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")) and about["NoNewPrivs"] == "1"
+        try:
+            pod.exec("sh", "-c", "touch /tmp/file")
+        except RuntimeError as error:
+            assert "Read-only file system" in str(error)
+        else:
+            raise AssertionError("the root file system can be written")
+        assert BUCKET in pod.exec("cairn", "bucket", "list")
+        assert "ready" in pod.exec("cairn", "healthcheck")
+        status = json.loads(pod.exec("cairn", "status", "--json"))
+        assert len(status["disks"]) == 1, status
+        for folder in (pod.claim("meta"), pod.claim("disk-0")):
+            owners = {path.lstat().st_uid for path in folder.rglob("*") if path.name != "lost+found"}
+            assert owners == {65532}, owners
+
+
+def test_memory_and_metrics_after_the_runners_flow():
+    with place() as there:
+        pod = there.run({})
+        key = key_of(there)
+        pod.client(key, CLIENTS / "runner.py", BUCKET, 64 << 20)
+        used = int(pod.status_of_process()["VmHWM"].split()[0]) << 10
+        limit = bytes_of(pod.container["resources"]["limits"]["memory"])
+        print(f"   (at most {used >> 20} MiB of {limit >> 20})")
+        assert used < limit, f"{used >> 20} MiB"
+        page = pod.metrics()
+        there_is = set(re.findall(r"^([a-z0-9_]+)[{ ]", page, re.MULTILINE))
+        missing = test_monitoring.metric_names() - there_is - test_monitoring.FOREIGN
+        assert not missing, f"alerts or dashboard name what the server does not have: {missing}"
+
+
+def test_it_starts_on_local_path_and_stays_ready():
+    """A folder of mode 777 that belongs to root, and no fsGroup."""
+    with place() as there:
+        there.run({}, "local-path")
+        key = key_of(there)
+        load_until_killed(there, key, 7, 0.2)
+        there.run({}, "local-path")
+        check(there, key)
+
+
+def test_two_of_six_disks_may_go():
+    six = {"disks": {"count": 6, "size": "2Gi"}}
+    with place() as there:
+        pod = there.run(six)
+        key = key_of(there)
+        pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 4)
+        assert pod.stop() == 0
+        for number in (1, 4):
+            there.volumes.remove(pod.claim(f"disk-{number}"))
+        there.run(six)
+        check(there, key)
+        wait_for(lambda: re.search(r"^cairn_missing_shards 0$", there.pod.metrics(), re.MULTILINE), 120)
+        disks = json.loads(there.pod.exec("cairn", "status", "--json"))["disks"]
+        assert len(disks) == 6, disks
+
+
+def test_a_grown_volume_is_noticed_without_a_restart():
+    with place() as there:
+        pod = there.run({}, "memory")
+        key_of(there)
+
+        def total():
+            return int(float(re.search(r"^cairn_disk_total_bytes\{[^}]*\} (\S+)$", pod.metrics(), re.MULTILINE)[1]))
+
+        before = total()
+        assert VOLUME_BYTES * 0.9 < before <= VOLUME_BYTES, before
+        there.volumes.grow(pod.claim("disk-0"))
+        wait_for(lambda: total() > 1.9 * before, 30)
+
+
+def test_a_root_key_of_ones_own_is_taken():
+    with place() as there:
+        given = {"accesskey": "operator", "secretkey": "correct-horse-battery"}
+        there.api.put_secret("mine", given)
+        there.run({"rootKey": {"existingSecret": "mine"}})
+        key_of(there)
+        there.pod.client(given, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1)
+        assert check(there, given)
+        assert there.api.secret("cairn-root") is None
+
+
+def test_a_certificate_from_a_secret_is_served():
+    with place() as there:
+        certificate, private = there.folder / "own.crt", there.folder / "own.key"
+        names = "DNS:cairn.default.svc,DNS:localhost"
+        chart.command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                      "-keyout", private, "-out", certificate, "-subj", "/CN=own", "-addext", f"subjectAltName={names}")
+        there.api.put_secret("own", {"tls.crt": certificate.read_text(), "tls.key": private.read_text()})
+        there.run({"tls": {"mode": "secret", "secretName": "own"}})
+        there.api.put_config_map("cairn-ca", {"ca.crt": certificate.read_text()})
+        key = key_of(there)
+        there.pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1)
+        assert check(there, key)
+
+
+def test_each_configuration_is_one_the_server_takes():
+    """`cairn server --check` on the configuration of every set of values."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, values in chart.value_sets().items():
+            objects = [item for item in chart.manifests(values) if item["kind"] == "ConfigMap" and "cairn.toml" in item["data"]]
+            text = objects[0]["data"]["cairn.toml"].replace("/var/lib/cairn", folder).replace("0.0.0.0:9000", "127.0.0.1:0")
+            # The certificate's files are another test's.
+            text = re.sub(r'^tls = "/etc.*$', 'tls = "off"', text, flags=re.MULTILINE)
+            text = re.sub(r"^ca-config-map.*$", "", text, flags=re.MULTILINE) if 'tls = "off"' in text else text
+            path = pathlib.Path(folder) / f"{name}.toml"
+            path.write_text(text)
+            said = chart.command(os.environ["CAIRN"], "server", "--config", path, "--check")
+            assert "valid" in said, f"{name}: {said}"

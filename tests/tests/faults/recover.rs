@@ -1,0 +1,220 @@
+//! The metadata is lost: what a snapshot on the disks brings back, and that nothing newer is deleted.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::ensure;
+use aws_sdk_s3::{Client, primitives::ByteStream};
+use cairn_tests::{Server, ServerOptions, cairn, client};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+use crate::seed;
+
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
+const BUCKET: &str = "recovered";
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut content = vec![0; length];
+    SmallRng::seed_from_u64(seed).fill(&mut content[..]);
+    content
+}
+
+async fn put(s3: &Client, key: &str, content: Vec<u8>) -> anyhow::Result<()> {
+    s3.put_object().bucket(BUCKET).key(key).body(ByteStream::from(content)).send().await?;
+    Ok(())
+}
+
+async fn get(s3: &Client, key: &str) -> anyhow::Result<Vec<u8>> {
+    let answer = s3.get_object().bucket(BUCKET).key(key).send().await?;
+    Ok(answer.body.collect().await?.into_bytes().to_vec())
+}
+
+/// `cairn ARGS… --data DATA`: whether it ended well, and what it said.
+fn run(data: &Path, args: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output =
+        Command::new(cairn()).args(args).args(["--data".as_ref(), data.as_os_str()]).stdin(Stdio::null()).output()?;
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    Ok((output.status.success(), said))
+}
+
+fn files_of(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            files_of(&entry.path(), files)?;
+        } else if entry.file_type()?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The files under a folder that hold some bytes.
+fn holding(folder: &Path, wanted: &[u8]) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let mut files = Vec::new();
+    files_of(folder, &mut files)?;
+    let mut found = Vec::new();
+    for file in files {
+        // A file of a running store may go between the two.
+        let Ok(content) = fs::read(&file) else { continue };
+        if content.windows(wanted.len()).any(|window| window == wanted) {
+            found.push(file);
+        }
+    }
+    Ok(found)
+}
+
+fn shards(status: &serde_json::Value) -> u64 {
+    status["disks"].as_array().map_or(0, |disks| disks.iter().filter_map(|disk| disk["shards"].as_u64()).sum())
+}
+
+fn whole(status: &serde_json::Value) -> bool {
+    let serving = |disk: &serde_json::Value| disk["state"] == "serving" && disk["inventory_pending"] == false;
+    status["missing_shards"] == 0 && status["disks"].as_array().is_some_and(|disks| disks.iter().all(serving))
+}
+
+/// Objects, a snapshot, more objects, no metadata any more, two disks less: all of before the snapshot comes back, all
+/// of after it is named, and none of its shards goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_is_lost_and_comes_back_from_the_disks() -> anyhow::Result<()> {
+    let seed = seed();
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    server.run(&["bucket", "create", BUCKET])?;
+    let s3 = client(&server)?;
+    let before =
+        [("small", 4 * KIB), ("medium", 100 * KIB), ("large", 5 * MIB), ("deep/er", MIB), ("overwritten", 3 * MIB)];
+    for (number, (key, length)) in (0..).zip(before) {
+        put(&s3, key, bytes(seed ^ number, length)).await?;
+    }
+    server.run(&["snapshot", "create"])?;
+    let status = server.status()?;
+    ensure!(status["snapshot_age_seconds"].as_u64().is_some_and(|age| age < 60), "{status}");
+    ensure!(status["not_protected"].to_string().contains("cairn recover"), "{status}");
+    put(&s3, "newer/one", bytes(seed, 2 * MIB)).await?;
+    put(&s3, "overwritten", bytes(seed ^ 99, MIB)).await?;
+    put(&s3, "newer/small", bytes(seed, KIB)).await?;
+    // A restart closes the writer of the newer objects before the metadata is lost.
+    server.kill()?;
+    server.restart()?;
+    put(&s3, "newer/two", bytes(seed ^ 7, 70 * MIB)).await?;
+    server.kill()?;
+
+    fs::rename(data.join("meta"), data.join("meta.lost"))?;
+    let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+    ensure!(!started && said.contains("cairn recover"), "{said}");
+    let key = data.join("keys/secret.key");
+    fs::rename(&key, data.join("kept.key"))?;
+    let (recovered, said) = run(&data, &["recover"])?;
+    ensure!(!recovered && said.contains("secret.key") && said.contains("put it back"), "{said}");
+    fs::rename(data.join("kept.key"), &key)?;
+    for disk in [1, 4] {
+        fs::rename(server.disk(disk), data.join(format!("away-{disk}")))?;
+    }
+    let (recovered, said) = run(&data, &["recover"])?;
+    ensure!(recovered, "{said}");
+    for line in ["objects that came back: 4", "newer/one", "newer/two", "recovered/overwritten"] {
+        ensure!(said.contains(line), "`{line}` is missing:\n{said}");
+    }
+    ensure!(!said.contains("newer/small"), "a small object leaves no trace:\n{said}");
+    let (again, refused) = run(&data, &["recover"])?;
+    ensure!(!again && refused.contains("nothing is recovered over it"), "{refused}");
+
+    for disk in [1, 4] {
+        fs::rename(data.join(format!("away-{disk}")), server.disk(disk))?;
+    }
+    server.restart()?;
+    for (number, (key, length)) in (0..).zip(&before[..4]) {
+        ensure!(get(&s3, key).await? == bytes(seed ^ number, *length), "{key} is another");
+    }
+    ensure!(get(&s3, "newer/one").await.is_err() && get(&s3, "newer/two").await.is_err());
+    server.until("every disk was looked through", WHOLE_WITHIN, |status| {
+        let looked = |disk: &serde_json::Value| disk["inventory_pending"] == false;
+        status["disks"].as_array().is_some_and(|disks| disks.iter().all(looked))
+    })?;
+    let found = server.status()?;
+    let (clean, said) = run(&data, &["check", "--verify", "--json"])?;
+    let report: serde_json::Value = serde_json::from_str(&said)?;
+    ensure!(!clean && report["forgotten"]["count"].as_u64() >= Some(4 * 6), "{report:#}");
+    let examples = report["forgotten"]["examples"].to_string();
+    ensure!(examples.contains("newer/one") || examples.contains("newer/two"), "{examples}");
+    ensure!(report["damaged"]["count"] == 0 && report["orphaned"]["count"] == 0, "{report:#}");
+    // Writing goes on, under ids of the new life, and deletes nothing of the old one.
+    put(&s3, "newer/one", bytes(seed ^ 5, 2 * MIB)).await?;
+    put(&s3, "large", bytes(seed ^ 6, 2 * MIB)).await?;
+    ensure!(get(&s3, "newer/one").await? == bytes(seed ^ 5, 2 * MIB));
+    s3.delete_object().bucket(BUCKET).key("overwritten").send().await?;
+    server.run(&["snapshot", "create"])?;
+    server.kill()?;
+    server.restart()?;
+    server.until("garbage goes", WHOLE_WITHIN, |status| status["garbage"]["rows"] == 0 && whole(status))?;
+    let (_, said) = run(&data, &["check", "--json"])?;
+    let later: serde_json::Value = serde_json::from_str(&said)?;
+    ensure!(later["forgotten"]["count"] == report["forgotten"]["count"], "shards of the lost life went:\n{later:#}");
+
+    // A person gives them up.
+    let before_drop = shards(&server.status()?);
+    ensure!(before_drop > 0 && shards(&found) > 0);
+    let (dropped, said) = run(&data, &["snapshot", "drop-newer"])?;
+    ensure!(!dropped && said.contains("--yes"), "{said}");
+    server.run(&["snapshot", "drop-newer", "--yes"])?;
+    server.stop()?;
+    server.restart()?;
+    server.until("they go", WHOLE_WITHIN, |status| shards(status) < before_drop && whole(status))?;
+    let said = server.run(&["check", "--verify"])?;
+    ensure!(said.contains("all is whole"), "{said}");
+    for (number, (key, length)) in (0..).zip(&before[..2]) {
+        ensure!(get(&s3, key).await? == bytes(seed ^ number, *length), "{key} is another");
+    }
+    Ok(())
+}
+
+/// The bytes of a small object, its key in the labels, and the snapshot: sealed wherever they lie.
+#[tokio::test(flavor = "multi_thread")]
+async fn inline_bytes_and_labels_lie_nowhere_in_the_clear() -> anyhow::Result<()> {
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    server.run(&["bucket", "create", BUCKET])?;
+    let s3 = client(&server)?;
+    let pattern = b"plain words that nobody else has written";
+    put(&s3, "a-key-to-be-found", pattern.repeat(4 * KIB / pattern.len())).await?;
+    put(&s3, "a-label-to-be-found", bytes(1, MIB)).await?;
+    let copied = format!("{BUCKET}/a-key-to-be-found");
+    s3.copy_object().bucket(BUCKET).key("copied").copy_source(copied).send().await?;
+    ensure!(get(&s3, "copied").await? == get(&s3, "a-key-to-be-found").await?);
+    server.run(&["snapshot", "create"])?;
+    // The keys themselves are rows: that the search finds what is there is seen by them.
+    ensure!(!holding(&data.join("meta"), b"a-key-to-be-found")?.is_empty());
+    for running in [true, false] {
+        let found = holding(&data, pattern)?;
+        ensure!(found.is_empty(), "running {running}: {found:?}");
+        for disk in 0..6 {
+            let found = holding(&server.disk(disk), b"to-be-found")?;
+            ensure!(found.is_empty(), "running {running}: {found:?}");
+        }
+        if running {
+            server.stop()?;
+        }
+    }
+    // Another key file opens nothing, and says so.
+    let key = data.join("keys/secret.key");
+    let right = fs::read_to_string(&key)?;
+    let (title, hex) = right.trim_end().split_once('\n').unwrap_or_default();
+    fs::write(&key, format!("{title}\n{}\n", hex.chars().rev().collect::<String>()))?;
+    let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+    ensure!(!started && said.contains("is not the key file of this data folder"), "{said}");
+    let kept = data.join("kept.key");
+    fs::rename(&key, &kept)?;
+    let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+    ensure!(!started && said.contains("is gone") && said.contains("backup"), "{said}");
+    fs::rename(&kept, &key)?;
+    fs::write(&key, right)?;
+    server.restart()?;
+    ensure!(get(&s3, "copied").await? == pattern.repeat(4 * KIB / pattern.len()));
+    Ok(())
+}
