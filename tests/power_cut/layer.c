@@ -4,6 +4,9 @@
  * A sync covers what was journaled before it began. Where POWERCUT_SKIP is set, syncs of paths that contain it are
  * carried out but not journaled: the layer then behaves as if the program had left them out.
  *
+ * Where POWERCUT_BREAK is set, syncs of paths that contain it fail with EIO as soon as a file POWERCUT_ROOT.broken is
+ * there: a disk that dies under a running server.
+ *
  * Each change and its record happen under one lock, so the journal's order is the order of the changes.
  */
 #define _GNU_SOURCE
@@ -30,6 +33,8 @@ static uint64_t position;
 static char root[PATH_MAX];
 static size_t root_length;
 static const char *skip;
+static const char *breaks;
+static char broken[PATH_MAX + 16];
 
 struct __attribute__((packed)) record {
     uint8_t op;
@@ -47,9 +52,11 @@ static void fail(const char *what) {
 __attribute__((constructor)) static void start(void) {
     const char *folder = getenv("POWERCUT_ROOT"), *path = getenv("POWERCUT_JOURNAL");
     skip = getenv("POWERCUT_SKIP");
+    breaks = getenv("POWERCUT_BREAK");
     if (!folder || !path) return;
     if (!realpath(folder, root)) fail("POWERCUT_ROOT");
     root_length = strlen(root);
+    snprintf(broken, sizeof broken, "%s.broken", root);
     journal = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (journal < 0) fail("POWERCUT_JOURNAL");
     off_t end = lseek(journal, 0, SEEK_END);
@@ -288,6 +295,10 @@ static int sync_of(int fd, long call) {
     struct stat about;
     char path[PATH_MAX];
     if (!inside(fd, &about, path)) return (int)syscall(call, fd);
+    if (breaks && strstr(path, breaks) && syscall(SYS_faccessat, AT_FDCWD, broken, F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
     pthread_mutex_lock(&lock);
     uint64_t began = position;
     pthread_mutex_unlock(&lock);

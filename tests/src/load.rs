@@ -10,7 +10,13 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use aws_sdk_s3::{Client, error::SdkError, primitives::ByteStream};
+use aws_sdk_s3::{
+    Client,
+    config::retry::RetryConfig,
+    error::SdkError,
+    primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 /// What a key may hold: none = no object, else the seed and length that make its bytes.
@@ -44,6 +50,10 @@ pub struct Judged {
 
 /// Keys of each worker: few, so that they are overwritten all the time.
 const KEYS: u64 = 12;
+/// The least that a part which is not the last may have.
+const PART_BYTES: usize = 5 << 20;
+/// The name under which the load's copies name their source.
+const WORKER: &str = "worker";
 
 impl Load {
     /// A worker of its own keys.
@@ -69,50 +79,96 @@ impl Load {
         Ok(())
     }
 
-    /// One request. Answers whether it was acknowledged.
+    /// One request, or one upload. Answers whether it was acknowledged.
     async fn step(&mut self, client: &Client) -> anyhow::Result<bool> {
-        let key = format!("worker {}/{}", self.worker, self.random.random_range(0..KEYS));
-        match self.random.random_range(0..10) {
-            0 => self.change(client, key, None).await,
-            1..=2 => {
+        let key = self.any_key();
+        match self.random.random_range(0..24) {
+            0..=1 => self.change(client, key, Change::Delete).await,
+            2..=5 => {
                 let known = self.keys.get(&key).cloned().unwrap_or_default();
                 match read(client, &self.bucket, &key).await? {
                     Some(found) => judge(&key, &known, found).map(|()| true),
                     None => Ok(false),
                 }
             }
+            6..=7 => {
+                let from = self.any_key();
+                match self.certain(&from) {
+                    Some(Some((seed, length))) if from != key => {
+                        self.change(client, key, Change::Copy { from, seed, length }).await
+                    }
+                    _ => Ok(false),
+                }
+            }
+            8 => {
+                let length = PART_BYTES + self.random.random_range(0..PART_BYTES);
+                let seed = self.random.random();
+                self.change(client, key, Change::Upload { seed, length }).await
+            }
+            9..=10 => self.put_if_absent(client, key).await,
             kind => {
-                // Inline, WAL lane, group log, more than one segment's first stripes.
+                // Inline, WAL lane, group log, several stripes.
                 let longest = match kind {
-                    3..=5 => 16 << 10,
-                    6..=7 => 200 << 10,
-                    8 => 3 << 20,
+                    11..=17 => 16 << 10,
+                    18..=20 => 200 << 10,
+                    21..=22 => 3 << 20,
                     _ => 9 << 20,
                 };
-                let content = Some((self.random.random(), self.random.random_range(0..longest)));
-                self.change(client, key, content).await
+                let (seed, length) = (self.random.random(), self.random.random_range(0..longest));
+                self.change(client, key, Change::Put { seed, length }).await
             }
         }
     }
 
-    async fn change(&mut self, client: &Client, key: String, content: Content) -> anyhow::Result<bool> {
+    fn any_key(&mut self) -> String {
+        format!("{WORKER} {}/{}", self.worker, self.random.random_range(0..KEYS))
+    }
+
+    /// What a key holds, if nothing of it is unknown.
+    fn certain(&self, key: &str) -> Option<Content> {
+        match self.keys.get(key) {
+            None => Some(None),
+            Some(known) => known.unknown.is_empty().then_some(known.acknowledged),
+        }
+    }
+
+    async fn change(&mut self, client: &Client, key: String, change: Change) -> anyhow::Result<bool> {
+        let content = change.content();
         let known = self.keys.entry(key.clone()).or_default();
         known.unknown.push(content);
-        let answered = match content {
-            None => {
-                let answer = client.delete_object().bucket(&self.bucket).key(&key).send().await;
-                heard(&answer.map(|_| ()))?
-            }
-            Some((seed, length)) => {
-                let body = ByteStream::from(bytes_of(seed, length));
-                let answer = client.put_object().bucket(&self.bucket).key(&key).body(body).send().await;
-                heard(&answer.map(|_| ()))?
-            }
-        };
+        let answered = change.make(client, &self.bucket, &key).await?;
         if answered {
             *known = Known { acknowledged: content, unknown: Vec::new() };
         }
         Ok(answered)
+    }
+
+    /// `If-None-Match: *`, which must be taken exactly where there is no object.
+    async fn put_if_absent(&mut self, client: &Client, key: String) -> anyhow::Result<bool> {
+        let Some(stands) = self.certain(&key) else { return Ok(false) };
+        let (seed, length) = (self.random.random(), self.random.random_range(0..100 << 10));
+        let known = self.keys.entry(key.clone()).or_default();
+        if stands.is_none() {
+            known.unknown.push(Some((seed, length)));
+        }
+        let put = client.put_object().bucket(&self.bucket).key(&key).if_none_match("*");
+        // A retry of the client's would meet what its first request wrote.
+        let once = aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled());
+        match put.body(bytes_of(seed, length).into()).customize().config_override(once).send().await {
+            Ok(_) => {
+                ensure!(stands.is_none(), "{key}: written although there is an object and it was to be absent");
+                *known = Known { acknowledged: Some((seed, length)), unknown: Vec::new() };
+                Ok(true)
+            }
+            Err(SdkError::ServiceError(refused)) if refused.raw().status().as_u16() == 412 => {
+                ensure!(stands.is_some(), "{key}: refused although there is no object");
+                Ok(true)
+            }
+            Err(SdkError::ServiceError(refused)) if refused.raw().status().as_u16() < 500 => {
+                bail!("{key}: refused: {refused:?}")
+            }
+            Err(_) => Ok(false),
+        }
     }
 
     /// Reads every key and compares. What is found becomes what is known.
@@ -130,6 +186,71 @@ impl Load {
         }
         Ok(judged)
     }
+}
+
+/// A change of one key.
+enum Change {
+    Delete,
+    Put {
+        seed: u64,
+        length: usize,
+    },
+    /// By a multipart upload of two parts.
+    Upload {
+        seed: u64,
+        length: usize,
+    },
+    /// A copy of a key that holds these bytes.
+    Copy {
+        from: String,
+        seed: u64,
+        length: usize,
+    },
+}
+
+impl Change {
+    fn content(&self) -> Content {
+        match self {
+            Self::Delete => None,
+            Self::Put { seed, length } | Self::Upload { seed, length } | Self::Copy { seed, length, .. } => {
+                Some((*seed, *length))
+            }
+        }
+    }
+
+    /// Answers whether it was acknowledged.
+    async fn make(&self, client: &Client, bucket: &str, key: &str) -> anyhow::Result<bool> {
+        match self {
+            Self::Delete => Ok(answered(client.delete_object().bucket(bucket).key(key).send().await)?.is_some()),
+            Self::Put { seed, length } => {
+                let body = ByteStream::from(bytes_of(*seed, *length));
+                Ok(answered(client.put_object().bucket(bucket).key(key).body(body).send().await)?.is_some())
+            }
+            Self::Upload { seed, length } => upload(client, bucket, key, &bytes_of(*seed, *length)).await,
+            Self::Copy { from, .. } => {
+                let source = format!("{bucket}/{}", from.replace(' ', "%20"));
+                let copy = client.copy_object().copy_source(source).bucket(bucket).key(key);
+                Ok(answered(copy.send().await)?.is_some())
+            }
+        }
+    }
+}
+
+/// Uploads in two parts. Until the last request nothing shows.
+async fn upload(client: &Client, bucket: &str, key: &str, bytes: &[u8]) -> anyhow::Result<bool> {
+    let Some(begun) = answered(client.create_multipart_upload().bucket(bucket).key(key).send().await)? else {
+        return Ok(false);
+    };
+    let id = begun.upload_id().unwrap_or_default();
+    let mut parts = Vec::new();
+    for (number, part) in (1..).zip([&bytes[..PART_BYTES], &bytes[PART_BYTES..]]) {
+        let put = client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(number);
+        let Some(put) = answered(put.body(part.to_vec().into()).send().await)? else { return Ok(false) };
+        parts.push(CompletedPart::builder().part_number(number).set_e_tag(put.e_tag).build());
+    }
+    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+    let complete = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(id).multipart_upload(parts);
+    Ok(answered(complete.send().await)?.is_some())
 }
 
 /// Runs workers until `stop`; answers them with what they know, and how many requests were acknowledged.
@@ -153,12 +274,12 @@ pub async fn run_all(
     Ok(loads)
 }
 
-/// Whether a change was acknowledged. A refusal is a wrong answer; no answer or a 5xx leaves it unknown.
-fn heard<E: std::fmt::Debug>(answer: &Result<(), SdkError<E>>) -> anyhow::Result<bool> {
+/// What was answered. A refusal is a wrong answer; no answer or a 5xx leaves it unknown.
+fn answered<T, E: std::fmt::Debug>(answer: Result<T, SdkError<E>>) -> anyhow::Result<Option<T>> {
     match answer {
-        Ok(()) => Ok(true),
+        Ok(answer) => Ok(Some(answer)),
         Err(SdkError::ServiceError(refused)) if refused.raw().status().as_u16() < 500 => bail!("refused: {refused:?}"),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 

@@ -153,6 +153,23 @@ impl Server {
         })
     }
 
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// If it still runs after `limit`.
+    pub fn ended_within(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let child = self.child.as_mut().context("the server does not run")?;
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "cairn did not end within {limit:?}; its log:\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// SIGKILL, as a crash would end it.
     ///
     /// # Errors

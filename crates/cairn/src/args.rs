@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cairn_bench::{BenchArgs, EXAMPLES as BENCH_EXAMPLES};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{ByteCount, ProfileSetting, Settings};
@@ -22,7 +23,7 @@ Examples:
   cairn runner-config --bucket gitlab-cache --data /srv/cairn
   cairn status --data /srv/cairn
 
-All but `server` and `recover` speak to the running server by the socket in its data folder, so they run on its machine, as its user.";
+All but `server`, `recover` and `bench` speak to the running server by the socket in its data folder, so they run on its machine, as its user.";
 
 /// What to do.
 #[derive(Subcommand, Debug)]
@@ -57,6 +58,9 @@ pub(crate) enum Command {
     /// Ask the local server whether it can serve requests; exit code 0 if so
     #[command(after_help = "Example:\n  cairn healthcheck --data /srv/cairn")]
     Healthcheck(HealthcheckArgs),
+    /// Drive S3 endpoints with load and compare them
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Box<BenchArgs>),
 }
 
 const SERVER_EXAMPLES: &str = "\
@@ -500,6 +504,7 @@ mod tests {
             STATUS_EXAMPLES,
             CHECK_EXAMPLES,
             RUNNER_EXAMPLES,
+            BENCH_EXAMPLES,
             DOCTOR_EXAMPLES,
             SNAPSHOT_EXAMPLES,
             RECOVER_EXAMPLES,

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Command::RunnerConfig(args) => commands::runner_config::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Healthcheck(args) => commands::healthcheck::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
     };
     match done {
         Ok(code) => code,

@@ -147,7 +147,7 @@ impl From<MetaError> for EngineError {
             MetaError::Refused(refusal) => refusal.into(),
             MetaError::Unknown => Self::Unknown,
             MetaError::Shutdown => Self::Shutdown,
-            error @ MetaError::Unavailable { .. } => Self::unavailable(error.to_string()),
+            error @ (MetaError::Unavailable { .. } | MetaError::Stopped { .. }) => Self::unavailable(error.to_string()),
             MetaError::Invalid { what } => Self::Invalid(what),
             error @ MetaError::Gone { .. } => Self::unavailable(error.to_string()),
             error @ MetaError::NoSpace { .. } => Self::NoSpace { why: error.to_string() },

@@ -13,6 +13,7 @@ mod engine;
 #[cfg(test)]
 mod engine_test;
 mod error;
+mod held;
 mod ids;
 mod label;
 mod lost;

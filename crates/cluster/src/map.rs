@@ -44,6 +44,12 @@ impl ClusterMap {
         self.pgs.get(&pg)?.slots.get(usize::from(slot.0)).copied()
     }
 
+    /// Whether a disk went back in time and no inventory has seen since what it holds.
+    #[must_use]
+    pub fn behind(&self, disk: DiskId) -> bool {
+        self.disks.get(&disk).is_some_and(|row| row.behind)
+    }
+
     /// Disks that no other one replaced: the size of the store as its owner sees it.
     pub fn standing_disks(&self) -> impl Iterator<Item = &DiskRow> {
         self.disks.values().filter(|row| row.replaced_by.is_none())

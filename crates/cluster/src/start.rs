@@ -206,7 +206,11 @@ async fn attach(
     was_mount: bool,
     replaces: Option<DiskId>,
 ) -> Result<(), String> {
+    let held = store.attach();
     let number = raise_attach(shared, folder, store, was_mount, replaces).await.map_err(|error| error.to_string())?;
+    if held.next() < number {
+        distrust(shared, folder, store.id(), number).await.map_err(|error| error.to_string())?;
+    }
     if let Err(error) = store.set_attach(number).await {
         // A disk that takes no writes still serves reads. The commit counts its older number as missing.
         if !matches!(store.status().state, DiskState::ReadOnly(_)) {
@@ -243,6 +247,15 @@ async fn raise_attach(
         Reply::Attached(number) => Ok(number),
         _ => Err(EngineError::unavailable("AttachDisk was answered without a number")),
     }
+}
+
+/// A disk that missed an attach is a copy, or went back in time. It serves, but what it holds is to be seen first. Done
+/// before the disk learns its new number: cut short, the next start finds it behind once more.
+async fn distrust(shared: &Arc<Shared>, folder: &Path, disk: DiskId, attach: AttachNumber) -> Result<(), EngineError> {
+    let folder = folder.display();
+    tracing::warn!(%folder, %disk, "a disk went back in time, or is a copy: what it holds is looked at before it is relied on");
+    shared.meta.propose(Command::DistrustDisk { disk, attach }).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cairn_s3::{S3Error, S3ErrorCode};
@@ -31,7 +34,28 @@ pub(crate) struct Admission {
 pub(crate) struct Slot {
     admission: Arc<Admission>,
     access_key: String,
-    bytes: u64,
+    bytes: AtomicU64,
+}
+
+impl Slot {
+    /// Takes memory for `bytes` more, which come back with the slot.
+    ///
+    /// # Errors
+    /// `SlowDown`.
+    pub(crate) fn hold(&self, bytes: u64) -> Result<(), S3Error> {
+        let mut used = self.admission.used();
+        used.bytes = used.with(bytes, self.admission.bytes_max)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Used {
+    /// The bytes in use with so many more.
+    fn with(&self, bytes: u64, bytes_max: u64) -> Result<u64, S3Error> {
+        let all = self.bytes.saturating_add(bytes);
+        if all > bytes_max { Err(S3ErrorCode::SlowDown.into()) } else { Ok(all) }
+    }
 }
 
 impl Admission {
@@ -44,21 +68,26 @@ impl Admission {
     /// # Errors
     /// `SlowDown`.
     pub(crate) fn admit(self: &Arc<Self>, access_key: &str, bytes: u64) -> Result<Slot, S3Error> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used();
         let own = used.by_key.get(access_key).copied().unwrap_or(0);
         let keys = used.by_key.len() + usize::from(own == 0);
-        if !may_take(self.slots_max, used.slots, own, keys) || used.bytes.saturating_add(bytes) > self.bytes_max {
+        if !may_take(self.slots_max, used.slots, own, keys) {
             return Err(S3ErrorCode::SlowDown.into());
         }
+        used.bytes = used.with(bytes, self.bytes_max)?;
         used.slots += 1;
-        used.bytes += bytes;
         *used.by_key.entry(access_key.to_owned()).or_default() += 1;
+        let bytes = AtomicU64::new(bytes);
         Ok(Slot { admission: Arc::clone(self), access_key: access_key.to_owned(), bytes })
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
     fn in_flight(&self) -> usize {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).slots
+        self.used().slots
     }
 }
 
@@ -73,9 +102,9 @@ fn may_take(slots_max: usize, used: usize, own: usize, keys: usize) -> bool {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut used = self.admission.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.admission.used();
         used.slots -= 1;
-        used.bytes -= self.bytes;
+        used.bytes -= self.bytes.load(Ordering::Relaxed);
         if let Some(own) = used.by_key.get_mut(&self.access_key) {
             *own -= 1;
             if *own == 0 {
@@ -128,7 +157,10 @@ mod tests {
         let admission = Admission::new(8, 100);
         let first = admission.admit("key", 60).unwrap();
         assert_eq!(admission.admit("key", 60).unwrap_err().code, S3ErrorCode::SlowDown);
+        first.hold(40).unwrap();
+        assert_eq!(first.hold(1).unwrap_err().code, S3ErrorCode::SlowDown);
         drop(first);
+        assert_eq!(admission.used().bytes, 0);
         assert!(admission.admit("key", 60).is_ok());
     }
 }

@@ -1,22 +1,23 @@
 //! One authenticated request on its way through an operation, and what all operations share.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use cairn_cluster::{Engine, EngineError};
 use cairn_meta::{BucketRow, Clock, EtagKind};
 use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use time::OffsetDateTime;
 
 use crate::{
     admission::{Admission, Slot},
     auth::PresignedUrl,
     authorize::{Action, authorize},
-    body::{Inbound, Payload, PayloadOptions},
+    body::{HASHED_BYTES, Inbound, Payload, PayloadOptions},
     error::answer_for,
     identities::{Identities, Identity},
     metrics::Metrics,
     options::GatewayOptions,
+    server::HTTP2_SEND_BUFFER_BYTES,
     tasks::Tasks,
 };
 
@@ -48,9 +49,13 @@ pub(crate) fn moment(ms: u64) -> OffsetDateTime {
     dates::from_unix_ms(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
+/// What the connection holds of a body on its way out: HTTP/2's buffer, and two pieces on the way to it.
+const SENDING_BYTES: u64 = HTTP2_SEND_BUFFER_BYTES as u64 + 2 * (256 << 10);
+
 /// An authenticated request.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) version: Version,
     pub(crate) identity: Arc<Identity>,
     pub(crate) target: Target,
     pub(crate) query: Query,
@@ -99,6 +104,27 @@ impl Call {
     /// The bucket's row.
     pub(crate) async fn bucket(&self) -> Result<BucketRow, S3Error> {
         find_bucket(self.engine(), self.bucket_name()).await
+    }
+
+    /// How long the answer's body may stand still; none where the connection has no other and ends with it.
+    pub(crate) fn body_idle_max(&self) -> Option<Duration> {
+        (self.version == Version::HTTP_2).then_some(self.shared.options.idle_max)
+    }
+
+    /// Takes memory for reading so many bytes of an object and sending them.
+    pub(crate) fn hold_read(&self, bytes: u64) -> Result<(), S3Error> {
+        self.hold(self.engine().held_by_read(bytes).saturating_add(bytes.min(SENDING_BYTES)))
+    }
+
+    /// Takes memory for a copy that moves so many bytes, and hashes them.
+    pub(crate) fn hold_copy(&self, bytes: u64) -> Result<(), S3Error> {
+        let engine = self.engine();
+        let held = engine.held_by_read(bytes).saturating_add(engine.held_by_write(bytes));
+        self.hold(held.saturating_add(bytes.min(HASHED_BYTES)))
+    }
+
+    fn hold(&self, bytes: u64) -> Result<(), S3Error> {
+        self.slot.as_ref().map_or(Ok(()), |slot| slot.hold(bytes))
     }
 
     /// The body, to be read once.

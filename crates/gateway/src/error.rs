@@ -73,6 +73,7 @@ fn answer_for_meta(error: MetaError) -> S3Error {
         MetaError::Unknown => unknown(),
         MetaError::Unavailable { why } => unavailable(&why),
         MetaError::Gone { what } => unavailable(&what),
+        error @ MetaError::Stopped { .. } => unavailable(&error.to_string()),
         MetaError::Shutdown => shutting_down(),
         other => internal("the metadata group failed", &other),
     }
@@ -145,6 +146,8 @@ mod tests {
             (EngineError::InvalidPartOrder, "InvalidPartOrder", 400),
             (EngineError::PartTooSmall { number: 1, bytes: 2 }, "EntityTooSmall", 400),
             (EngineError::TooLarge { bytes_max: 1 }, "EntityTooLarge", 400),
+            (EngineError::from(MetaError::Stopped { why: "x".into() }), "ServiceUnavailable", 503),
+            (EngineError::Meta(MetaError::Stopped { why: "x".into() }), "ServiceUnavailable", 503),
             (EngineError::Unavailable { why: "x".into() }, "ServiceUnavailable", 503),
             (EngineError::NoSpace { why: "x".into() }, "ServiceUnavailable", 503),
             (EngineError::Corrupt { segment: SegmentId::default(), detail: "x".into() }, "InternalError", 500),

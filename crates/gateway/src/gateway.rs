@@ -39,7 +39,7 @@ impl Gateway {
         let addresses = listeners.iter().map(|(_, address)| *address).collect();
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::new());
-        let identities = Identities::new(engine.meta().clone(), sealer, options.identity_fresh);
+        let identities = Identities::new(engine.meta().clone(), sealer, &options);
         let shared = Arc::new(Shared {
             engine,
             options: Arc::clone(&options),

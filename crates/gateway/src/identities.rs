@@ -1,7 +1,7 @@
 //! The access keys as this gateway knows them: read from the metadata group, kept for a second.
 //!
 //! A removed or disabled key stops working within that second, or at once when the admin API calls
-//! [`Identities::invalidate`]. When the group does not answer, keys that were known go on for a while: what they
+//! [`Identities::invalidate`]. When the group does not answer, keys that were known go on for some seconds: what they
 //! ask for is answered by the group anyway.
 
 use std::{
@@ -10,16 +10,15 @@ use std::{
     time::Duration,
 };
 
-use cairn_meta::{IdentityRow, MetaHandle, Scope};
+use cairn_meta::{IdentityRow, MetaError, MetaHandle, Scope};
 use cairn_s3::{S3Error, S3ErrorCode};
 use tokio::time::Instant;
 
+use crate::options::GatewayOptions;
 use crate::secret::{Secret, SecretSealer};
 
 /// Most keys kept; more and the memory is emptied, so that guessed keys cannot fill it.
 const KEPT_MAX: usize = 4096;
-/// How long a known key is believed when the group does not answer.
-const STALE_MAX: Duration = Duration::from_secs(60);
 
 /// A key that may sign.
 #[derive(Debug)]
@@ -40,6 +39,7 @@ struct Inner {
     meta: MetaHandle,
     sealer: Arc<dyn SecretSealer>,
     fresh: Duration,
+    stale_max: Duration,
     generation: AtomicU64,
     kept: Mutex<HashMap<String, Kept>>,
 }
@@ -49,8 +49,9 @@ struct Inner {
 pub struct Identities(Arc<Inner>);
 
 impl Identities {
-    pub(crate) fn new(meta: MetaHandle, sealer: Arc<dyn SecretSealer>, fresh: Duration) -> Self {
-        Self(Arc::new(Inner { meta, sealer, fresh, generation: AtomicU64::new(0), kept: Mutex::default() }))
+    pub(crate) fn new(meta: MetaHandle, sealer: Arc<dyn SecretSealer>, options: &GatewayOptions) -> Self {
+        let (fresh, stale_max) = (options.identity_fresh, options.identity_stale_max);
+        Self(Arc::new(Inner { meta, sealer, fresh, stale_max, generation: AtomicU64::new(0), kept: Mutex::default() }))
     }
 
     /// Forgets all: the next request of each key reads it again.
@@ -81,12 +82,12 @@ impl Identities {
         kept: Option<Kept>,
     ) -> Result<Option<Arc<Identity>>, S3Error> {
         let at = Instant::now();
-        let row = match self.0.meta.read().await.and_then(|view| view.identity(access_key)) {
+        let row = match self.row(access_key).await {
             Ok(row) => row,
             Err(error) => {
                 tracing::warn!(%error, "access keys cannot be read");
                 return match kept {
-                    Some(kept) if kept.at.elapsed() < STALE_MAX => Ok(kept.identity),
+                    Some(kept) if kept.at.elapsed() < self.0.stale_max => Ok(kept.identity),
                     _ => Err(S3ErrorCode::ServiceUnavailable.into()),
                 };
             }
@@ -98,6 +99,11 @@ impl Identities {
         }
         all.insert(access_key.to_owned(), Kept { at, generation, identity: identity.clone() });
         Ok(identity)
+    }
+
+    async fn row(&self, access_key: &str) -> Result<Option<IdentityRow>, MetaError> {
+        let (view, access_key) = (self.0.meta.read().await?, access_key.to_owned());
+        view.fetch(move |view| view.identity(&access_key)).await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Kept>> {

@@ -31,12 +31,16 @@ pub struct GatewayOptions {
     pub headers_within: Duration,
     /// A body, in either direction, that moves no byte for so long ends.
     pub idle_max: Duration,
+    /// An operation that takes longer than this is answered before it is done, and a blank is sent as often until it is.
+    pub patience: Duration,
     /// At shutdown running requests get so long.
     pub shutdown_within: Duration,
     /// Whether `GET /-/metrics` is answered on the S3 port, without a signature.
     pub metrics: bool,
     /// How long a known access key is believed before it is read again.
     pub identity_fresh: Duration,
+    /// How long it is believed when it cannot be read.
+    pub identity_stale_max: Duration,
 }
 
 /// The defaults, in one place.
@@ -55,9 +59,11 @@ impl Default for GatewayOptions {
             handshake_within: Duration::from_secs(10),
             headers_within: Duration::from_secs(60),
             idle_max: Duration::from_secs(60),
+            patience: Duration::from_secs(10),
             shutdown_within: Duration::from_secs(20),
             metrics: true,
             identity_fresh: Duration::from_secs(1),
+            identity_stale_max: Duration::from_secs(5),
         }
     }
 }

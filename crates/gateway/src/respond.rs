@@ -1,9 +1,14 @@
 //! Answers: status, headers and documents.
 
+use std::{future::Future, time::Duration};
+
 use cairn_s3::{ALLOWED_METHODS, Checksum, S3Error, S3ErrorCode, etag};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::{body::AnswerBody, record::Record};
+use crate::{
+    body::{AnswerBody, Outcome},
+    record::Record,
+};
 
 /// An answer before its request's id is added.
 pub(crate) type Answer = Response<AnswerBody>;
@@ -58,6 +63,35 @@ pub(crate) fn error(error: &S3Error, is_head: bool, resource: &str, request_id: 
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
+}
+
+/// An answer of an operation that may take long: begun after `patience`, its outcome follows when it is there. The
+/// client finds an error in the document of a 200 then, as S3 has it.
+pub(crate) async fn patiently<W>(
+    work: W,
+    patience: Duration,
+    resource: String,
+    request_id: String,
+) -> Result<Answer, S3Error>
+where
+    W: Future<Output = Result<Answer, S3Error>> + Send + 'static,
+{
+    let mut work = Box::pin(work);
+    if let Ok(done) = tokio::time::timeout(patience, &mut work).await {
+        return done;
+    }
+    let outcome = async move {
+        match work.await {
+            Ok(answer) => Outcome { document: answer.into_body().into_whole(), code: None },
+            Err(error) => Outcome {
+                document: error.to_xml(&resource, &request_id, HOST_ID).into(),
+                code: Some(error.code.as_str()),
+            },
+        }
+    };
+    let mut answer = with_body(StatusCode::OK, AnswerBody::patient(Box::pin(outcome), patience));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    Ok(answer)
 }
 
 /// Adds what every answer carries, and hands the record over to the body.

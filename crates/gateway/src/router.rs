@@ -8,18 +8,22 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use cairn_s3::{Operation, Query, S3Error, S3ErrorCode, SigV4Options, Target, parse_target};
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, Version, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
     activity::RunningRequest,
     auth::{Authenticated, authenticate, own_host, sigv4_options},
-    body::{AnswerBody, Inbound},
+    body::{AnswerBody, HASHED_BYTES, Inbound},
     call::{Call, Shared},
     ops, pages,
     record::Record,
     respond::{self, Answer},
+    server::HTTP2_STREAM_WINDOW,
 };
+
+/// What may have been received of a body before the operation takes it: HTTP/2's window is the larger one.
+const RECEIVED_BYTES: u64 = HTTP2_STREAM_WINDOW as u64;
 
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
@@ -77,17 +81,24 @@ impl Router {
         record.key = target.key().unwrap_or_default().to_owned();
         let operation = Operation::route(&parts.method, &target, &query, &sender.headers)?;
         record.operation = operation.name();
-        let mut call = self.call(sender, target, query, inbound);
+        let mut call = self.call(parts.version, sender, target, query, inbound);
         let bytes = buffered_bytes(operation, &call);
         let slot = Arc::new(self.shared.admission.admit(&call.identity.access_key, bytes)?);
         record.slot = Some(Arc::clone(&slot));
         call.slot = Some(slot);
-        dispatch(operation, call).await
+        let work = dispatch(operation, call);
+        match operation {
+            Operation::CopyObject | Operation::UploadPartCopy => {
+                respond::patiently(work, self.shared.options.patience, path.to_owned(), record.id.clone()).await
+            }
+            _ => work.await,
+        }
     }
 
-    fn call(&self, sender: Authenticated, target: Target, query: Query, inbound: Inbound) -> Call {
+    fn call(&self, version: Version, sender: Authenticated, target: Target, query: Query, inbound: Inbound) -> Call {
         Call {
             shared: Arc::clone(&self.shared),
+            version,
             identity: sender.identity,
             target,
             query,
@@ -107,7 +118,8 @@ impl Router {
     }
 }
 
-/// What an operation may hold in memory at most: its stripes, read-ahead or documents.
+/// What an operation may hold in memory at most, as far as its headers tell. What reading an object takes is added once
+/// the object is known.
 fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
     const MIB: u64 = 1 << 20;
     let body_bytes = || {
@@ -116,8 +128,10 @@ fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
         length.unwrap_or(u64::MAX)
     };
     match operation {
-        Operation::PutObject | Operation::UploadPart => body_bytes().saturating_mul(2).min(8 * MIB),
-        Operation::GetObject | Operation::CopyObject | Operation::UploadPartCopy => 4 * MIB,
+        Operation::PutObject | Operation::UploadPart => {
+            let bytes = body_bytes();
+            call.engine().held_by_write(bytes).saturating_add(bytes.min(HASHED_BYTES + RECEIVED_BYTES))
+        }
         Operation::DeleteObjects | Operation::CompleteMultipartUpload => body_bytes().saturating_mul(4).min(16 * MIB),
         Operation::ListObjects
         | Operation::ListObjectsV2

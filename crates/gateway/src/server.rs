@@ -22,11 +22,11 @@ use crate::{
 /// Read buffer of an HTTP/1.1 connection; its headers must fit too.
 const HTTP1_BUFFER_BYTES: usize = 256 << 10;
 /// What a client may send of one HTTP/2 body before we took any of it.
-const HTTP2_STREAM_WINDOW: u32 = 512 << 10;
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 512 << 10;
 /// The same for all bodies of a connection.
 const HTTP2_CONNECTION_WINDOW: u32 = 2 << 20;
 /// What waits to be sent on one HTTP/2 stream.
-const HTTP2_SEND_BUFFER_BYTES: usize = 512 << 10;
+pub(crate) const HTTP2_SEND_BUFFER_BYTES: usize = 512 << 10;
 const HTTP2_FRAME_BYTES: u32 = 64 << 10;
 const HTTP2_HEADER_BYTES: u32 = 64 << 10;
 const HTTP2_STREAMS_MAX: u32 = 128;
@@ -73,7 +73,9 @@ impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: OwnedSemaphorePermit) {
         // Without it small answers wait for the peer's acknowledgement; a failure costs only time.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.serve(stream, peer, false).await };
+        let activity = Activity::default();
+        let stream = StallGuard::new(stream, self.options.idle_max, activity.clone());
+        let Some(tls) = &self.tls else { return self.serve(stream, peer, activity, false).await };
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         let stream = tokio::select! {
             () = self.tasks.stopping() => return,
@@ -84,22 +86,20 @@ impl Server {
             },
         };
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.serve(stream, peer, is_http2).await;
+        self.serve(stream, peer, activity, is_http2).await;
     }
 
-    async fn serve<T>(&self, stream: T, peer: SocketAddr, is_http2: bool)
+    async fn serve<T>(&self, stream: T, peer: SocketAddr, activity: Activity, is_http2: bool)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let builder = self.builder(is_http2);
         let router = self.router.clone();
-        let activity = Activity::default();
         let requests = activity.clone();
         let service = service_fn(move |request| {
             let (router, running) = (router.clone(), requests.begin());
             async move { Ok::<_, Infallible>(router.answer(request, peer, running).await) }
         });
-        let stream = StallGuard::new(stream, self.options.idle_max, activity.clone());
         let stream = TokioIo::new(Refusals::new(stream, activity.clone()));
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {

@@ -1,8 +1,13 @@
 //! A connection whose peer takes no byte for too long ends, instead of holding what it downloads for ever.
+//!
+//! It lies right on the socket, under TLS. A write that waits does not mean a peer that takes nothing: the kernel tells
+//! of room only when a third of its buffer is free, which a slow peer needs minutes for. So while a write waits, the
+//! guard asks from time to time how much of what the kernel holds the peer has not acknowledged.
 
 use std::{
     future::Future,
     io,
+    os::fd::AsRawFd,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -10,36 +15,75 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
 };
 
 use crate::activity::Activity;
+
+/// How often a wait is looked at within its limit. A stalled peer is ended at most one look late.
+const LOOKS: u32 = 4;
+
+/// What was written and is still on its way.
+pub(crate) trait Backlog {
+    /// Bytes that the peer has not acknowledged; none where that cannot be told.
+    fn backlog(&self) -> Option<u64>;
+}
+
+impl Backlog for TcpStream {
+    fn backlog(&self) -> Option<u64> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the descriptor is open while `self` is borrowed, and the call writes one `int`.
+        let answer = unsafe { libc::ioctl(self.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        if answer == 0 { u64::try_from(bytes).ok() } else { None }
+    }
+}
 
 /// Gives an error when a write makes no progress for `limit`.
 pub(crate) struct StallGuard<T> {
     io: T,
     limit: Duration,
     activity: Activity,
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Stall>,
+}
+
+/// A write that waits.
+struct Stall {
+    look: Pin<Box<Sleep>>,
+    /// When the peer last took something, as far as it is known.
+    moved: Instant,
+    backlog: Option<u64>,
 }
 
 impl<T> StallGuard<T> {
     pub(crate) fn new(io: T, limit: Duration, activity: Activity) -> Self {
         Self { io, limit, activity, stalled: None }
     }
+}
 
+impl<T: Backlog> StallGuard<T> {
     fn watch<R>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         self.activity.set_sending(progress.is_pending());
         if progress.is_ready() {
             self.stalled = None;
             return progress;
         }
-        let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        match stalled.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        let pause = self.limit / LOOKS;
+        let begin = || Stall { look: Box::pin(sleep(pause)), moved: Instant::now(), backlog: None };
+        let stall = self.stalled.get_or_insert_with(begin);
+        while stall.look.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            let backlog = self.io.backlog();
+            if backlog.is_some() && backlog != stall.backlog {
+                stall.backlog = backlog;
+                stall.moved = now;
+            }
+            if now.duration_since(stall.moved) >= self.limit {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            stall.look.as_mut().reset(now + pause);
         }
+        Poll::Pending
     }
 }
 
@@ -53,7 +97,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for StallGuard<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for StallGuard<T> {
+impl<T: AsyncWrite + Backlog + Unpin> AsyncWrite for StallGuard<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.io).poll_write(context, bytes);
         self.watch(context, progress)
@@ -85,9 +129,41 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for StallGuard<T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+
+    impl Backlog for DuplexStream {
+        fn backlog(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    /// Never writable; the peer takes a byte between two looks until none is left.
+    struct Slow(Cell<u64>);
+
+    impl Backlog for Slow {
+        fn backlog(&self) -> Option<u64> {
+            self.0.set(self.0.get().saturating_sub(1));
+            Some(self.0.get())
+        }
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
 
     #[tokio::test]
     async fn a_peer_that_takes_nothing_ends_the_write() {
@@ -99,5 +175,16 @@ mod tests {
         theirs.read_exact(&mut [0; 4]).await.unwrap();
         guarded.write_all(&[1; 4]).await.unwrap();
         assert!(guarded.stalled.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_little_is_waited_for_while_it_takes() {
+        let limit = Duration::from_millis(40);
+        let start = Instant::now();
+        let mut guarded = StallGuard::new(Slow(Cell::new(20)), limit, Activity::default());
+        assert_eq!(guarded.write_all(&[1; 4]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // Twenty looks saw a byte go, four saw none.
+        let waited = start.elapsed();
+        assert!(waited >= limit / LOOKS * 24, "{waited:?}");
     }
 }

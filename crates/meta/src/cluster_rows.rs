@@ -10,7 +10,7 @@ use crate::row::Extent;
 pub const FIRST_VERSION: u32 = 1;
 /// The newest cluster version this program knows: what it may write once all nodes know it.
 ///
-/// 2: sealed inline bytes, cluster keys, snapshots in segments, lives.
+/// 2: sealed inline bytes, cluster keys, snapshots in segments, lives, settings of buckets, declared keys.
 pub const CLUSTER_VERSION: u32 = 2;
 
 /// A key of the cluster. Key: its number.

@@ -442,6 +442,16 @@ pub enum Command {
     },
     /// Lets go of what a life of the metadata group forgot: unnamed segments of before are dead from now on.
     DropForgotten {},
+
+    // Disks.
+    /// A disk came back with an older attach number than the group's: it is a copy, or went back in time. Its shards
+    /// count as missing until an inventory has seen them.
+    DistrustDisk {
+        /// The disk.
+        disk: DiskId,
+        /// Its attach number now.
+        attach: AttachNumber,
+    },
 }
 
 impl Command {
@@ -449,10 +459,14 @@ impl Command {
     #[must_use]
     pub const fn since(&self) -> u32 {
         match self {
-            Self::PutClusterKey { .. }
+            Self::CreateBucketWith { .. }
+            | Self::SetBucketSettings { .. }
+            | Self::DeclareIdentity { .. }
+            | Self::PutClusterKey { .. }
             | Self::PutSnapshot { .. }
             | Self::RemoveSnapshot { .. }
             | Self::DropForgotten {}
+            | Self::DistrustDisk { .. }
             | Self::PutObject { body: NewBody::Sealed { .. }, .. } => 2,
             _ => FIRST_VERSION,
         }

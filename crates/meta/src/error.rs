@@ -27,6 +27,12 @@ pub enum MetaError {
         /// What.
         what: String,
     },
+    /// The member stopped by itself: a write of its log or its rows failed. It does not come back in this process.
+    #[error("the metadata group's member has stopped: {why}")]
+    Stopped {
+        /// What stopped it.
+        why: String,
+    },
     /// The metadata's file system is too full for this command.
     #[error(
         "the metadata's file system has {free_bytes} bytes free, and {needed_bytes} are needed {}: make room there or \
@@ -53,6 +59,9 @@ pub enum MetaError {
         /// What.
         what: String,
     },
+    /// Only what is in memory was asked for, and this is not: see [`crate::MetaView::fetch`].
+    #[error("not in memory")]
+    NotInMemory,
     /// What was read about is gone since: read again.
     #[error("gone: {what}")]
     Gone {
@@ -79,6 +88,7 @@ impl From<RowsError> for MetaError {
         match error {
             RowsError::Invalid(what) => Self::Invalid { what: what.to_owned() },
             RowsError::Gone(what) => Self::Gone { what },
+            RowsError::NotInMemory => Self::NotInMemory,
             RowsError::Storage(_) | RowsError::Damaged { .. } => Self::Damaged { what: error.to_string() },
         }
     }

@@ -277,6 +277,12 @@ impl MetaHandle {
         Index(*self.member().state.applied().borrow())
     }
 
+    /// Resolves once the member has stopped: with [`MetaError::Shutdown`] after [`Self::shutdown`], else with what
+    /// stopped it. Nothing can be read or written from then on, until another process opens the folder.
+    pub async fn stopped(&self) -> MetaError {
+        self.member().stopped().await
+    }
+
     /// Stops the member with everything durable. Views stay readable.
     ///
     /// # Errors

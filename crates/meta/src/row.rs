@@ -289,6 +289,9 @@ pub struct DiskRow {
     pub inventory: Option<AttachNumber>,
     /// Set when another disk took its slots.
     pub replaced_by: Option<DiskId>,
+    /// It came back with an older attach number than the group's, and no inventory has gone through since.
+    #[serde(deserialize_with = "cairn_proto::appended")]
+    pub behind: bool,
 }
 
 /// A gateway's life. Key: its id.

@@ -3,7 +3,10 @@
 use std::{
     fmt, io,
     os::fd::BorrowedFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::{FenceReason, SpaceUse};
@@ -74,23 +77,33 @@ impl fmt::Debug for SpaceSource {
 pub(crate) struct SpaceGuard {
     source: SpaceSource,
     last: Mutex<Space>,
+    /// Bytes taken since that answer was asked for: a fast writer fills a small disk between two looks.
+    spent: AtomicU64,
 }
 
 impl SpaceGuard {
     /// A guard that has not looked yet: nobody writes.
     pub(crate) fn new(source: SpaceSource) -> Self {
-        Self { source, last: Mutex::default() }
+        Self { source, last: Mutex::default(), spent: AtomicU64::new(0) }
     }
 
     /// Asks the source; may block. A source that fails counts as no space: nobody writes blindly.
     pub(crate) fn look(&self, folder: BorrowedFd<'_>) {
+        let spent_before = self.spent.load(Relaxed);
         let space = self.source.ask(folder).unwrap_or_default();
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = space;
+        self.spent.fetch_sub(spent_before, Relaxed);
     }
 
-    /// The last figures.
+    /// Bytes are about to be written.
+    pub(crate) fn spend(&self, bytes: u64) {
+        self.spent.fetch_add(bytes, Relaxed);
+    }
+
+    /// The last figures, less what was written since.
     pub(crate) fn space(&self) -> Space {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        Space { bytes_free: last.bytes_free.saturating_sub(self.spent.load(Relaxed)), ..last }
     }
 
     /// Why a write must be refused, if it must.
@@ -121,6 +134,19 @@ mod tests {
         let guard = SpaceGuard::new(SpaceSource::new(|_| Err(io::ErrorKind::NotFound.into())));
         guard.look(File::open("/").unwrap().as_fd());
         assert!(guard.refusal(SpaceUse::Repair).is_some());
+    }
+
+    #[test]
+    fn what_is_written_between_two_looks_counts() {
+        let guard = SpaceGuard::new(SpaceSource::new(|_| Ok(Space { bytes_total: 1000, bytes_free: 500 })));
+        let folder = File::open("/").unwrap();
+        guard.look(folder.as_fd());
+        guard.spend(400);
+        assert_eq!(guard.refusal(SpaceUse::Client), None);
+        guard.spend(1);
+        assert!(guard.refusal(SpaceUse::Client).is_some());
+        guard.look(folder.as_fd());
+        assert_eq!(guard.refusal(SpaceUse::Client), None, "the file system says what is true");
     }
 
     #[test]

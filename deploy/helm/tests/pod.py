@@ -225,6 +225,10 @@ class Pod:
         init = ["unshare", "--mount", "--uts", "--propagation", "private", sys.executable, chart.HERE / "pod_init.py", json.dumps(spec)]
         self.sandbox = subprocess.Popen(self.node.words(*init), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.sandbox.stdout.readline() == b"ready\n", "the pod's namespaces could not be made: this needs root"
+        return self.start_container()
+
+    def start_container(self):
+        """Starts the container in the pod that is there, as the kubelet does after a crash."""
         with self.log.open("a") as log:
             words = self._inside(*self.container["command"], *self.container["args"])
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
@@ -255,10 +259,14 @@ class Pod:
     def last_lines(self):
         return "\n".join(self.log.read_text().splitlines()[-12:])
 
-    def kill(self):
-        """kill -9, as of a node that loses patience."""
+    def kill_container(self):
+        """kill -9 of the server; the pod stays."""
         self.process.kill()
         self.process.wait()
+
+    def kill(self):
+        """kill -9, and the pod goes: its node lost patience."""
+        self.kill_container()
         self._close()
 
     def stop(self):
@@ -296,11 +304,27 @@ class Pod:
         }
         inside = ["nsenter", f"--target={self.sandbox.pid}", "--mount", "--net", "--", sys.executable, str(program), *map(str, words)]
         if not wait:
-            return subprocess.Popen(inside, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            pipe = subprocess.PIPE
+            return subprocess.Popen(inside, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         done = subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=300)
         if done.returncode != 0:
             raise RuntimeError(f"{program} {words}: {done.stderr}\n{self.last_lines()}")
         return done.stdout.strip()
+
+    def runner(self, key, bucket):
+        """The runner's flow. It asks for crashes of the server: the container is killed and started again."""
+        flow = self.client(key, CLIENTS / "runner.py", bucket, wait=False)
+        orders, said = {"server: kill": self.kill_container, "server: start": self.start_container}, []
+        for line in map(str.strip, flow.stdout):
+            if line not in orders:
+                said.append(line)
+                continue
+            begun = time.monotonic()
+            orders[line]()
+            flow.stdin.write(f"{round(1000 * (time.monotonic() - begun))}\n")
+            flow.stdin.flush()
+        if flow.wait(60) != 0 or not any("runner flow passed" in line for line in said):
+            raise RuntimeError(f"the runner's flow: {said} {flow.stderr.read()}\n{self.last_lines()}")
 
     def metrics(self):
         """The page of the server's metrics."""

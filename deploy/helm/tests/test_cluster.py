@@ -48,6 +48,8 @@ def test_the_role_is_enough_and_no_more():
         assert api.secret("cairn-runner") == key
         managers = {entry["manager"] for entry in api.ask("GET", api.path("secrets", "cairn-runner"))["metadata"]["managedFields"]}
         assert managers == {"cairn"}, managers
+        notes = api.helm("get", "notes", chart.RELEASE)
+        assert 'ServerAddress = "cairn.ci.svc:9000"' in notes and "secretName: cairn-runner" in notes, notes
         for secret_text in (key["secretkey"], api.secret("cairn-root")["secretkey"]):
             for what in ("values", "manifest", "notes"):
                 assert secret_text not in api.helm("get", what, chart.RELEASE), f"a secret is in helm get {what}"

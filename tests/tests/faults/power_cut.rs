@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use aws_sdk_s3::primitives::ByteStream;
 use cairn_tests::{Server, ServerOptions, client};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tempfile::TempDir;
@@ -93,6 +94,41 @@ async fn cuts(seed: u64, rounds: u32, without: Option<&str>) -> anyhow::Result<(
         objects += load.judge(&s3).await?.objects;
     }
     ensure!(objects > 0, "no object was left to judge by");
+    Ok(())
+}
+
+/// The metadata's disk dies under a running server: it answers that it cannot serve, and ends with an error, so that
+/// whoever watches over it starts another, which has all that was acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_of_the_metadata_log_ends_the_server() -> anyhow::Result<()> {
+    let scratch = TempDir::new()?;
+    let (live, journal) = (scratch.path().join("live"), scratch.path().join("journal"));
+    std::fs::create_dir(&live)?;
+    let env = vec![
+        ("LD_PRELOAD".to_owned(), layer().display().to_string()),
+        ("POWERCUT_ROOT".to_owned(), live.display().to_string()),
+        ("POWERCUT_JOURNAL".to_owned(), journal.display().to_string()),
+        ("POWERCUT_BREAK".to_owned(), "voter-1/log".to_owned()),
+    ];
+    let mut server = Server::start(ServerOptions { env, data: Some(live.clone()), ..ServerOptions::default() })?;
+    let s3 = client(&server)?;
+    server.run(&["bucket", "create", "kept"])?;
+    let put = |key: &str| s3.put_object().bucket("kept").key(key).body(ByteStream::from_static(b"value")).send();
+    put("before").await?;
+    let broken = scratch.path().join("live.broken");
+    std::fs::write(&broken, "")?;
+    let refused = put("after").await.err().context("a write that was not synced was acknowledged")?;
+    let status = refused.raw_response().map(|answer| answer.status().as_u16());
+    // Later attempts of the client may find nobody.
+    ensure!(status.is_none_or(|status| status >= 500), "it was answered {status:?}");
+    let status = server.ended_within(Duration::from_secs(40))?;
+    ensure!(!status.success(), "it ended as if all were well: {status}");
+    let last = server.log().lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+    ensure!(last.contains("metadata") && last.contains("start the server again"), "its last line: {last}");
+    std::fs::remove_file(&broken)?;
+    server.restart()?;
+    let kept = s3.get_object().bucket("kept").key("before").send().await?.body.collect().await?;
+    ensure!(kept.into_bytes().as_ref() == b"value", "an acknowledged object is gone");
     Ok(())
 }
 

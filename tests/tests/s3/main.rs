@@ -1,6 +1,7 @@
 //! Stock clients against the real binary over TLS.
 
 mod aws_sdk;
+mod bench;
 mod memory;
 mod runner;
 mod tls_reload;

@@ -228,7 +228,11 @@ fn group(report: &GroupReport) -> GroupStatus {
 pub(super) fn report(report: CheckReport) -> admin::CheckReport {
     macro_rules! findings {
         ($kind:ident) => {
-            Some(admin::Findings { count: report.$kind.count, examples: report.$kind.examples })
+            Some(admin::Findings {
+                count: report.$kind.count,
+                examples: report.$kind.examples,
+                at_least: report.$kind.at_least,
+            })
         };
     }
     admin::CheckReport {
@@ -275,7 +279,7 @@ pub(super) fn meta_status(error: &MetaError) -> Status {
         MetaError::Refused(Refusal::NoSuchBucket | Refusal::NoSuchIdentity) => Code::NotFound,
         MetaError::Refused(Refusal::BucketExists | Refusal::IdentityExists) => Code::AlreadyExists,
         MetaError::Refused(_) => Code::FailedPrecondition,
-        MetaError::Unavailable { .. } | MetaError::Shutdown => Code::Unavailable,
+        MetaError::Unavailable { .. } | MetaError::Stopped { .. } | MetaError::Shutdown => Code::Unavailable,
         MetaError::NoSpace { .. } => Code::ResourceExhausted,
         MetaError::Unknown => Code::Unknown,
         _ => Code::Internal,

@@ -55,8 +55,9 @@ fn describe(report: &CheckReport) -> String {
 }
 
 fn describe_findings(name: &str, findings: Option<&Findings>, lines: &mut Vec<String>) {
-    let Some(findings) = findings.filter(|findings| findings.count > 0) else { return };
-    lines.push(format!("{name}: {}", findings.count));
+    let Some(findings) = findings.filter(|findings| findings.count > 0 || findings.at_least) else { return };
+    let at_least = if findings.at_least { "at least " } else { "" };
+    lines.push(format!("{name}: {at_least}{}", findings.count));
     lines.extend(findings.examples.iter().map(|example| format!("  {example}")));
     let shown = u64::try_from(findings.examples.len()).unwrap_or(u64::MAX);
     if findings.count > shown {
@@ -72,9 +73,11 @@ mod tests {
     fn findings_are_shown_with_their_examples() {
         let whole = CheckReport { objects: 4, clean: true, ..CheckReport::default() };
         assert!(describe(&whole).contains("4 objects") && describe(&whole).ends_with("all is whole"));
-        let lost = Some(Findings { count: 3, examples: vec!["segment 0-1-2".to_owned()] });
+        let lost = Some(Findings { count: 3, examples: vec!["segment 0-1-2".to_owned()], at_least: false });
         let shown = describe(&CheckReport { lost, verified: true, ..CheckReport::default() });
         assert!(shown.contains("lost: 3\n  segment 0-1-2\n  and 2 more\nNOT whole"), "{shown}");
         assert!(!shown.contains("orphaned"));
+        let orphaned = Some(Findings { count: 3, at_least: true, ..Findings::default() });
+        assert!(describe(&CheckReport { orphaned, ..CheckReport::default() }).contains("orphaned: at least 3"));
     }
 }

@@ -1,5 +1,6 @@
 //! The commands that speak to a running server.
 
+pub(crate) mod bench;
 pub(crate) mod bucket;
 pub(crate) mod check;
 pub(crate) mod healthcheck;

@@ -174,6 +174,8 @@ fn the_variables_that_are_known_are_those_that_are_read() {
     };
     Config::build(flags("--data d"), &look, None, Path::new("/at")).unwrap();
     let (mut read, mut known) = (read.into_inner(), Settings::variables());
+    // Kubernetes' own say where its API server is.
+    read.retain(|name: &String| name.starts_with("CAIRN_"));
     read.sort();
     known.sort();
     assert_eq!(read, known);

@@ -60,7 +60,7 @@ pub(crate) fn ca_of(object: &Value) -> Option<&str> {
 
 /// The fields of an object that are ours: an apply leaves all others to their owners. The type of a Secret is among
 /// those: it cannot be changed.
-fn applied(kind: Kind, name: &str, data: Value) -> Value {
+fn applied(kind: Kind, name: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": kind.name(),
@@ -75,13 +75,13 @@ pub(super) fn key_object(name: &str, key: &KeyPair) -> Value {
     applied(
         Kind::Secret,
         name,
-        json!({ ACCESS_KEY: encoded(&key.access_key), SECRET_KEY: encoded(key.secret.reveal()) }),
+        &json!({ ACCESS_KEY: encoded(&key.access_key), SECRET_KEY: encoded(key.secret.reveal()) }),
     )
 }
 
 /// The ConfigMap of a CA.
 pub(super) fn ca_object(name: &str, pem: &str) -> Value {
-    applied(Kind::ConfigMap, name, json!({ CA: pem }))
+    applied(Kind::ConfigMap, name, &json!({ CA: pem }))
 }
 
 #[cfg(test)]

@@ -48,20 +48,40 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
     meta_folder.set_formed()?;
     let mut parts = Parts { meta, engine: None, gateway: None, keeper: None, admin: None };
 
-    let started = tokio::select! {
-        started = start_parts(&config, cluster_id, &clock, &mut parts) => started,
-        (signal, _) = signals.next() => Err(anyhow::anyhow!("{signal} came before the server was ready")),
+    let meta = parts.meta.clone();
+    let served = tokio::select! {
+        served = serve_until_signal(&config, cluster_id, &clock, &mut parts, &mut signals) => served,
+        // Nothing can be read or written from here on: whoever watches over this process starts another.
+        why = meta.stopped() => {
+            tracing::error!(%why, "the metadata group has failed: the server ends");
+            Err(anyhow::anyhow!("{why}; look at the metadata's disk, then start the server again"))
+        }
     };
-    if started.is_ok() {
-        let (signal, _) = signals.next().await;
-        tracing::info!(signal, "stopping: running requests finish");
-    }
     signals.end_at_next();
     let clean = parts.stop().await;
     admin::remove(&config.admin_socket());
-    started?;
+    if let Err(error) = &served {
+        tracing::error!(%error, clean, "stopped after a failure");
+    }
+    served?;
     tracing::info!(clean, "stopped");
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn serve_until_signal(
+    config: &Config,
+    cluster_id: u128,
+    clock: &Arc<dyn Clock>,
+    parts: &mut Parts,
+    signals: &mut Signals,
+) -> Result<()> {
+    tokio::select! {
+        started = start_parts(config, cluster_id, clock, parts) => started?,
+        (signal, _) = signals.next() => anyhow::bail!("{signal} came before the server was ready"),
+    }
+    let (signal, _) = signals.next().await;
+    tracing::info!(signal, "stopping: running requests finish");
+    Ok(())
 }
 
 async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, parts: &mut Parts) -> Result<()> {

@@ -26,8 +26,8 @@ use crate::upkeep::segment_pages::{FoundSegment, SegmentPage, segment_page};
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// Segments verified at once.
 const VERIFIED_AT_ONCE: usize = 2;
-/// Shards without a row that are looked at once more at the end.
-const SUSPECTS_MAX: usize = 10_000;
+/// Shards without a row that are looked at once more at the end; more are not counted.
+pub(super) const SUSPECTS_MAX: usize = 10_000;
 /// How often dead shards are looked at again: the reaper may be about to delete them.
 const LOOKS_MAX: usize = 3;
 
@@ -41,9 +41,15 @@ struct Pass<'a> {
     report: &'a mut CheckReport,
     /// Dead shards that no row names, so far.
     suspects: Vec<(DiskId, ShardKey)>,
+    suspects_max: usize,
 }
 
-pub(super) async fn check_segments(shared: &Shared, verify: bool, report: &mut CheckReport) -> Result<(), EngineError> {
+pub(super) async fn check_segments(
+    shared: &Shared,
+    verify: bool,
+    suspects_max: usize,
+    report: &mut CheckReport,
+) -> Result<(), EngineError> {
     let disks: OpenDisks = shared
         .disks
         .all()
@@ -55,7 +61,7 @@ pub(super) async fn check_segments(shared: &Shared, verify: bool, report: &mut C
     for row in map.standing_disks().filter(|row| !disks.contains_key(&row.id)) {
         report.away.add(|| format!("disk {} of {}", row.id, row.folder));
     }
-    let mut pass = Pass { shared, verify, disks, report, suspects: Vec::new() };
+    let mut pass = Pass { shared, verify, disks, report, suspects: Vec::new(), suspects_max };
     let mut after = None;
     loop {
         let (pgs, page) = look(shared, move |view| rows_of(view, after)).await?;
@@ -143,10 +149,11 @@ impl Pass<'_> {
         let asked: Vec<SegmentId> = keys.iter().map(|key| key.segment).collect();
         let verdicts = look(self.shared, move |view| view.verdicts(&asked)).await?;
         for (key, (_, verdict)) in keys.into_iter().zip(verdicts.verdicts) {
-            if verdict == Verdict::Dead && self.suspects.len() < SUSPECTS_MAX {
-                self.suspects.push((disk, key));
-            } else if verdict == Verdict::Forgotten {
-                self.note_forgotten(disk, key).await;
+            match verdict {
+                Verdict::Dead if self.suspects.len() < self.suspects_max => self.suspects.push((disk, key)),
+                Verdict::Dead => self.report.orphaned.at_least = true,
+                Verdict::Forgotten => self.note_forgotten(disk, key).await,
+                Verdict::Alive | Verdict::Pending | Verdict::Unknown => {}
             }
         }
         Ok(())

@@ -16,22 +16,34 @@ use crate::ops::ObjectCommit;
 use crate::options::EngineOptions;
 use crate::rocks_opener::RocksDiskOpener;
 use crate::testing::{CLUSTER, bytes_of, collect, test_key};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Pace, Upkeep};
 use crate::write::{WriteKind, WriteTarget};
 
-async fn start(options: &EngineOptions, meta: &MetaHandle) -> Engine {
-    let space = SpaceSource::new(|_| Ok(Space { bytes_total: 1 << 40, bytes_free: 1 << 39 }));
-    let (opener, ids) = (RocksDiskOpener::new(CLUSTER).with_space(space), Arc::new(RandomIds::from_system()));
-    Engine::start(options.clone(), test_key(), meta.clone(), Arc::new(opener), ids).await.unwrap()
+/// A store over six folders, with its metadata in memory, which outlives the engine.
+struct Store {
+    folder: tempfile::TempDir,
+    options: EngineOptions,
+    meta: MetaHandle,
 }
 
-/// Six disks in a folder, and a metadata group that outlives the engine.
-async fn world(folder: &Path) -> (EngineOptions, MetaHandle) {
-    let folders = (0..6).map(|number| DiskFolder { folder: folder.join(format!("disk-{number}")) }).collect();
-    let options = EngineOptions { cluster_id: CLUSTER, folders, upkeep: false, ..EngineOptions::default() };
-    let meta_options = MetaOptions { folder: folder.join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
-    let meta = MetaHandle::start(meta_options, Arc::new(SystemClock)).await.unwrap();
-    (options, meta)
+impl Store {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = |number| DiskFolder { folder: folder.path().join(format!("disk-{number}")) };
+        let folders = (0..6).map(disk).collect();
+        let options = EngineOptions { cluster_id: CLUSTER, folders, upkeep: false, ..EngineOptions::default() };
+        let meta_options =
+            MetaOptions { folder: folder.path().join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
+        let meta = MetaHandle::start(meta_options, Arc::new(SystemClock)).await.unwrap();
+        Self { folder, options, meta }
+    }
+
+    async fn start(&self) -> Engine {
+        let space = SpaceSource::new(|_| Ok(Space { bytes_total: 1 << 40, bytes_free: 1 << 39 }));
+        let (opener, ids) = (RocksDiskOpener::new(CLUSTER).with_space(space), Arc::new(RandomIds::from_system()));
+        let (options, meta) = (self.options.clone(), self.meta.clone());
+        Engine::start(options, test_key(), meta, Arc::new(opener), ids).await.unwrap()
+    }
 }
 
 async fn put(engine: &Engine, bucket: BucketId, key: &str, bytes: &bytes::Bytes) {
@@ -71,21 +83,24 @@ fn damage_tables(folder: &Path, needle: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_damaged_while_the_disk_serves_is_rebuilt_by_upkeep() {
-    const KEY: &str = "a key that stands in the index";
-    let folder = tempfile::tempdir().unwrap();
-    let (options, meta) = world(folder.path()).await;
-    let engine = start(&options, &meta).await;
+    let store = Store::new().await;
+    let engine = store.start().await;
     engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
     let bucket = engine.bucket("bucket").await.unwrap().id;
     let bytes = bytes_of(9_000_001, 83);
-    put(&engine, bucket, KEY, &bytes).await;
+    put(&engine, bucket, "key", &bytes).await;
+    let folder = &store.options.folders[2].folder;
     engine.shutdown().await;
     // Opened again, the rows are in tables, which are read when a shard is asked for.
-    let engine = start(&options, &meta).await;
+    let engine = store.start().await;
     let shared = engine.shared();
-    let hurt = shared.disks.all().into_iter().find(|disk| disk.folder == options.folders[2].folder).unwrap();
-    damage_tables(&hurt.folder.join("index"), KEY.as_bytes());
-    let reader = engine.open_object(bucket, KEY).await.unwrap();
+    let hurt = shared.disks.all().into_iter().find(|disk| disk.folder == *folder).unwrap();
+    // All shards of a segment have the same label, and the rows of the index carry it as it is.
+    let other = shared.disks.all().into_iter().find(|disk| disk.id != hurt.id).unwrap();
+    let shard = other.store.list(None, 1).await.unwrap().remove(0);
+    let label = other.store.header(shard.key).await.unwrap().unwrap().label;
+    damage_tables(&hurt.folder.join("index"), &label);
+    let reader = engine.open_object(bucket, "key").await.unwrap();
     assert!(collect(reader, 0..u64::MAX).await.unwrap() == bytes, "the others make up for it");
     // A reader may have done without this disk.
     let listed = hurt.store.list(None, 10).await;
@@ -113,9 +128,8 @@ async fn an_index_damaged_while_the_disk_serves_is_rebuilt_by_upkeep() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_outlive_a_restart_and_two_emptied_folders() {
-    let folder = tempfile::tempdir().unwrap();
-    let (options, meta) = world(folder.path()).await;
-    let engine = start(&options, &meta).await;
+    let store = Store::new().await;
+    let engine = store.start().await;
     engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
     let bucket = engine.bucket("bucket").await.unwrap().id;
     let objects = [("large", bytes_of(9_000_001, 81)), ("small", bytes_of(100_000, 82))];
@@ -124,11 +138,11 @@ async fn objects_outlive_a_restart_and_two_emptied_folders() {
     }
     engine.shutdown().await;
     for number in [1, 4] {
-        let disk = &options.folders[number].folder;
+        let disk = &store.options.folders[number].folder;
         std::fs::remove_dir_all(disk).unwrap();
         std::fs::create_dir(disk).unwrap();
     }
-    let engine = start(&options, &meta).await;
+    let engine = store.start().await;
     assert!(engine.shared().disks.problems().is_empty());
     for (key, bytes) in &objects {
         let reader = engine.open_object(bucket, key).await.unwrap();
@@ -137,5 +151,60 @@ async fn objects_outlive_a_restart_and_two_emptied_folders() {
     put(&engine, bucket, "after", &objects[0].1).await;
     let reader = engine.open_object(bucket, "after").await.unwrap();
     assert!(collect(reader, 5..100).await.unwrap() == objects[0].1.slice(5..100));
+    engine.shutdown().await;
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &name);
+        } else {
+            std::fs::copy(entry.path(), name).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_went_back_in_time_is_relied_on_after_its_inventory() {
+    let store = Store::new().await;
+    let engine = store.start().await;
+    engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
+    let bucket = engine.bucket("bucket").await.unwrap().id;
+    put(&engine, bucket, "before", &bytes_of(1_300_001, 83)).await;
+    engine.shutdown().await;
+    let (disk, aside) = (&store.options.folders[2].folder, store.folder.path().join("aside"));
+    copy_folder(disk, &aside);
+    let engine = store.start().await;
+    // So many that the disk has data units of some.
+    let keys: Vec<String> = (0..8).map(|number| format!("after-{number}")).collect();
+    for key in &keys {
+        put(&engine, bucket, key, &bytes_of(1_300_001, 84)).await;
+    }
+    engine.shutdown().await;
+    std::fs::remove_dir_all(disk).unwrap();
+    std::fs::rename(&aside, disk).unwrap();
+
+    let engine = store.start().await;
+    let reasons = async || engine.status().await.unwrap().disks.into_iter().map(|disk| disk.reason).collect::<Vec<_>>();
+    let behind: Vec<bool> = reasons().await.iter().map(|reason| reason.contains("back in time")).collect();
+    assert_eq!(behind.iter().filter(|behind| **behind).count(), 1, "{:?}", reasons().await);
+    for key in &keys {
+        let reader = engine.open_object(bucket, key).await.unwrap();
+        assert!(collect(reader, 0..u64::MAX).await.unwrap() == bytes_of(1_300_001, 84), "{key}");
+    }
+    assert!(engine.shared().reports.take(1).is_empty(), "a read asked it first");
+
+    let upkeep = Upkeep::new(Arc::clone(engine.shared()));
+    for disk in engine.shared().disks.all() {
+        while upkeep.inventory_step(disk.id).await.unwrap() != upkeep.idle() {}
+    }
+    assert!(reasons().await.iter().all(String::is_empty), "{:?}", reasons().await);
+    assert_eq!(engine.status().await.unwrap().missing_shards, 8, "what it lost is known now");
+    while upkeep.repair_step().await.unwrap() == Pace::Again {}
+    let report = engine.check(true).await.unwrap();
+    assert!(report.is_clean(), "{report}");
     engine.shutdown().await;
 }

@@ -6,7 +6,8 @@ use cairn_proto::UploadId;
 
 use crate::error::EngineError;
 use crate::ops::{PartCommit, PartRange};
-use crate::testing::{World, bytes_of};
+use crate::options::EngineOptions;
+use crate::testing::{World, bytes_of, options};
 use crate::write::{WriteKind, WriteTarget};
 
 async fn put_part(world: &World, upload: UploadId, number: u16, bytes: &Bytes) -> Result<(), EngineError> {
@@ -88,4 +89,31 @@ async fn an_aborted_upload_takes_no_more_parts() {
     let late = put_part(&world, upload, 2, &bytes_of(100, 45)).await;
     assert!(matches!(late, Err(EngineError::NoSuchUpload)));
     assert!(matches!(world.engine.upload(world.bucket, "key", upload).await, Err(EngineError::NoSuchUpload)));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_before_it_is_written() {
+    let options = EngineOptions { extents_max: 2, segment_bytes_max: 64 << 10, ..options(6) };
+    let world = World::with(options).await;
+    let target = |kind, length| WriteTarget { bucket: world.bucket, key: "key".to_owned(), kind, length, class: None };
+    let upload = world.engine.create_upload(world.bucket, "key", Attributes::default(), None, "me").await.unwrap();
+    let part = WriteKind::Part { upload, number: 1 };
+    let part_max = 128 << 10;
+    for (kind, bytes_max) in [(part, part_max), (WriteKind::Object, 8192 * (64 << 10))] {
+        assert!(world.engine.begin_write(target(kind, Some(bytes_max))).await.is_ok());
+        let refused = world.engine.begin_write(target(kind, Some(bytes_max + 1))).await.err();
+        let told =
+            |error: &EngineError| matches!(error, EngineError::TooLarge { bytes_max: told } if *told == bytes_max);
+        assert!(refused.as_ref().is_some_and(told), "{refused:?}");
+    }
+    let refused = world.engine.check_part_bytes(part_max + 1);
+    assert!(matches!(refused, Err(EngineError::TooLarge { .. })), "{refused:?}");
+
+    // Of unknown length: at the moment it is passed.
+    let mut writer = world.engine.begin_write(target(part, None)).await.unwrap();
+    writer.write(bytes_of(128 << 10, 1)).await.unwrap();
+    let refused = writer.write(Bytes::from_static(b"x")).await;
+    assert!(matches!(refused, Err(EngineError::TooLarge { .. })), "{refused:?}");
+    // What fits is stored: as many segments as a row lists.
+    put_part(&world, upload, 1, &bytes_of(128 << 10, 2)).await.unwrap();
 }

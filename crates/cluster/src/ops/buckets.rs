@@ -12,7 +12,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchBucket`].
     pub async fn bucket(&self, name: &str) -> Result<BucketRow, EngineError> {
-        self.meta().read().await?.bucket(name)?.ok_or(EngineError::NoSuchBucket)
+        let name = name.to_owned();
+        self.meta().read().await?.fetch(move |view| view.bucket(&name)).await?.ok_or(EngineError::NoSuchBucket)
     }
 
     /// Makes a bucket.

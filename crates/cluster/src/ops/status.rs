@@ -177,7 +177,10 @@ impl Engine {
         let mut reports = Vec::new();
         for disk in shared.disks.all() {
             let row = map.disks.get(&disk.id);
-            let (state, reason) = state_words(&disk.status.state);
+            let (state, mut reason) = state_words(&disk.status.state);
+            if reason.is_empty() && map.behind(disk.id) {
+                "it went back in time: relied on after its inventory".clone_into(&mut reason);
+            }
             reports.push(DiskReport {
                 id: Some(disk.id),
                 folder: disk.folder.clone(),

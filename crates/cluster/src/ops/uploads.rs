@@ -12,6 +12,14 @@ use crate::error::EngineError;
 use crate::write::{self, StoredBytes};
 
 impl Engine {
+    /// Whether a part of so many bytes can be made.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLarge`].
+    pub fn check_part_bytes(&self, bytes: u64) -> Result<(), EngineError> {
+        write::check_part_bytes(&self.shared().options, bytes)
+    }
+
     /// Opens an upload.
     ///
     /// # Errors
@@ -76,7 +84,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuchUpload`].
     pub async fn upload(&self, bucket: BucketId, key: &str, upload: UploadId) -> Result<UploadRow, EngineError> {
-        self.meta().read().await?.upload(bucket, key, upload)?.ok_or(EngineError::NoSuchUpload)
+        let (view, key) = (self.meta().read().await?, key.to_owned());
+        view.fetch(move |view| view.upload(bucket, &key, upload)).await?.ok_or(EngineError::NoSuchUpload)
     }
 
     /// One page of a bucket's open uploads.
@@ -92,7 +101,7 @@ impl Engine {
     /// # Errors
     /// When the metadata group cannot be read.
     pub async fn part(&self, upload: UploadId, number: u16) -> Result<Option<PartRow>, EngineError> {
-        Ok(self.meta().read().await?.part(upload, number)?)
+        Ok(self.meta().read().await?.fetch(move |view| view.part(upload, number)).await?)
     }
 
     /// Parts in order of number, at most `limit` after `after`.

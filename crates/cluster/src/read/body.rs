@@ -4,8 +4,8 @@
 //! task: window of extents -> segment row -> batch of stripes --channel(1)--> ObjectBody -> client
 //! ```
 //!
-//! The task reads the next batch while the present one is sent. A batch has at most [`BATCH_BYTES`] and three may exist
-//! at once: in the client's hands, in the channel, and in the making. That bounds what a read takes.
+//! The task reads the next batch while the present one is sent. A batch has at most [`BATCH_BYTES`] and [`BATCHES_MAX`] may
+//! exist at once: in the client's hands, in the channel, and in the making. That bounds what a read takes.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cairn_meta::{Body, Extent, ObjectRow};
+use cairn_meta::{Extent, ObjectRow};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,7 +24,9 @@ use crate::read::{Hold, SegmentReader, SegmentSource};
 use crate::shared::Shared;
 
 /// Data bytes read at once, unless a single stripe has more.
-const BATCH_BYTES: u64 = 3 << 20;
+pub(crate) const BATCH_BYTES: u64 = 3 << 20;
+/// Batches that may exist at once.
+pub(crate) const BATCHES_MAX: u64 = 3;
 /// Extents are resolved for so many bytes of the object at a time.
 const WINDOW_BYTES: u64 = 1 << 30;
 
@@ -151,20 +153,15 @@ impl Feed {
 
     /// The extents of a window. The pin keeps the rows they are read from.
     async fn extents(&self, window: Range<u64>) -> Result<Vec<Extent>, EngineError> {
-        let (view, row) = (self.shared.meta.local(), Arc::clone(&self.row));
-        if matches!(row.body, Body::Extents(_)) {
-            return Ok(view.extents(&row.body, window)?);
-        }
-        let resolve = tokio::task::spawn_blocking(move || view.extents(&row.body, window));
-        Ok(resolve.await.map_err(|_| EngineError::Shutdown)??)
+        let row = Arc::clone(&self.row);
+        Ok(self.shared.meta.local().fetch(move |view| view.extents(&row.body, window.clone())).await?)
     }
 
     async fn send_extent(&self, extent: &Extent) -> Result<(), EngineError> {
-        let row =
-            self.shared.meta.local().segment(extent.pg, extent.segment)?.ok_or_else(|| EngineError::Corrupt {
-                segment: extent.segment,
-                detail: "its row is gone".to_owned(),
-            })?;
+        let (pg, segment) = (extent.pg, extent.segment);
+        let row = self.shared.meta.local().fetch(move |view| view.segment(pg, segment)).await?;
+        let gone = || EngineError::Corrupt { segment, detail: "its row is gone".to_owned() };
+        let row = row.ok_or_else(gone)?;
         let source = SegmentSource::of_row(&self.shared, extent.pg, extent.segment, &row)?;
         let reader = SegmentReader::new(Arc::clone(&self.shared), source);
         let range = extent.offset..extent.offset + extent.bytes;

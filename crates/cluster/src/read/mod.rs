@@ -7,6 +7,7 @@ mod segment;
 mod url_versions;
 
 pub use body::ObjectBody;
+pub(crate) use body::{BATCH_BYTES, BATCHES_MAX};
 pub(crate) use latency::{Latency, Timing};
 pub(crate) use object::Hold;
 pub use object::ObjectReader;

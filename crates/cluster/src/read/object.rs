@@ -36,7 +36,8 @@ impl Hold {
         let writer = shared.writer.id();
         let pin = shared.pins.pin(|| shared.meta.applied());
         let view = shared.meta.read().await?;
-        let row = view.object(bucket, key)?.ok_or(EngineError::NoSuchObject)?;
+        let named = key.to_owned();
+        let row = view.fetch(move |view| view.object(bucket, &named)).await?.ok_or(EngineError::NoSuchObject)?;
         pin.name(row.version);
         let hold = Self {
             shared: Arc::clone(shared),

@@ -32,7 +32,7 @@ pub(crate) struct SegmentSource {
     pub(crate) layout: StripeLayout,
     /// The disk of each slot; none where the slot is known to have nothing.
     pub(crate) disks: Vec<Option<DiskId>>,
-    /// Slots recorded as missing: asked last, they may have been repaired since.
+    /// Slots recorded as missing, or of a disk that went back in time: asked last, they may be there all the same.
     pub(crate) missing: Vec<Slot>,
 }
 
@@ -41,8 +41,15 @@ impl SegmentSource {
     pub(crate) fn of_row(shared: &Shared, pg: PgId, segment: SegmentId, row: &SegmentRow) -> Result<Self, EngineError> {
         let layout = StripeLayout::new(profile_of(row.profile)?, row.bytes)?;
         let map = shared.map.load();
-        let disks = slots(&layout).map(|slot| map.disk_of(pg, slot)).collect();
-        Ok(Self { pg, segment, layout, disks, missing: row.missing.clone() })
+        let disks: Vec<Option<DiskId>> = slots(&layout).map(|slot| map.disk_of(pg, slot)).collect();
+        let mut missing = row.missing.clone();
+        missing.extend(
+            slots(&layout)
+                .zip(&disks)
+                .filter(|(_, disk)| disk.is_some_and(|disk| map.behind(disk)))
+                .map(|(slot, _)| slot),
+        );
+        Ok(Self { pg, segment, layout, disks, missing })
     }
 }
 

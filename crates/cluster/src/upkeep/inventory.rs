@@ -216,6 +216,7 @@ mod tests {
             bytes_total: 0,
             inventory: inventory.map(AttachNumber),
             replaced_by: None,
+            behind: false,
         }
     }
 

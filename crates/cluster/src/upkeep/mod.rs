@@ -41,7 +41,7 @@ mod snapshots;
 #[cfg(test)]
 mod settings_test;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod upkeep_test;
 #[cfg(test)]

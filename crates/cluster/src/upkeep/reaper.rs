@@ -70,7 +70,7 @@ impl Upkeep {
         self.shared.urls.forget_quiet();
         self.sweep_abandoned().await?;
         self.abort_dead_uploads().await?;
-        if self.shared.meta.local().garbage_totals()?.rows == 0 {
+        if self.shared.meta.local().fetch(MetaView::garbage_totals).await?.rows == 0 {
             return Ok(self.idle());
         }
         self.reap_page().await

@@ -1,20 +1,25 @@
 //! Repair: walks the missing shards and makes them anew, the most endangered first.
 //!
+//! The work list is in the order of groups and may be long. So a walk has two passes: the first goes for segments that
+//! lack several slots, the second for all that lack one. While the second runs, the first is made again from time to
+//! time: what became endangered meanwhile does not wait for its end.
+//!
 //! Each step takes a window of the work list from the rows. A shard whose disk is away costs one look; a segment that
 //! cannot be repaired rests by itself. Reports of readers are hints: the shard is read here before anything is believed.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use cairn_meta::{Command, MetaError, PgRow, Refusal, SegmentRow};
+use cairn_meta::{Command, MetaError, MetaView, PgRow, Refusal, SegmentRow};
 use cairn_proto::{AttachNumber, DiskId, PgId, SegmentId, Slot};
 use cairn_shard_store::{DiskState, FenceReason, ShardKey};
 use futures_util::StreamExt;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::plan_inventory::WantedShard;
-use super::plan_repair::{RepairTask, plan_repairs};
+use super::plan_repair::{RepairTask, plan_repairs, whole_segments};
 use super::rebuild::Rebuilt;
 use super::rest::Rests;
 use super::scrub::Scrubbed;
@@ -33,17 +38,86 @@ const REST_LONGEST: Duration = Duration::from_secs(300);
 /// A walk that found nothing to be done now is repeated after so long, or when something wakes it.
 const NOTHING_READY_PAUSE: Duration = Duration::from_secs(5);
 
+/// The first pass is made again after ten times as long as it took, within these bounds.
+const AGAIN_FIRST: Duration = Duration::from_secs(60);
+const AGAIN_LAST: Duration = Duration::from_secs(600);
+/// Slots that a segment of the first pass lacks at least.
+const ENDANGERED: usize = 2;
+
+/// A place in the work list.
+type Place = Option<(PgId, SegmentId, Slot)>;
+
 /// Where the walk stands.
+struct Walk {
+    /// Where the first pass stands; none while the second runs.
+    endangered: Option<Place>,
+    /// Where the second pass stands.
+    all: Place,
+    /// Whether the first pass saw something for the second to do.
+    more: bool,
+    /// Whether the walk did something.
+    busy: bool,
+    /// When the first pass began, and when it is made again.
+    began: Instant,
+    again_at: Instant,
+}
+
+impl Walk {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { endangered: Some(None), all: None, more: false, busy: false, began: now, again_at: now }
+    }
+
+    /// Where the next step begins, and how many slots its segments lack at least.
+    fn step(&mut self) -> (Place, usize) {
+        let now = Instant::now();
+        if self.endangered.is_none() && now >= self.again_at {
+            (self.endangered, self.began) = (Some(None), now);
+        }
+        self.endangered.map_or((self.all, 1), |place| (place, ENDANGERED))
+    }
+
+    /// The present pass goes on from there.
+    fn go_on(&mut self, from: Place) {
+        match &mut self.endangered {
+            Some(place) => *place = from,
+            None => self.all = from,
+        }
+    }
+
+    /// The present pass is through. Answers whether the walk is, and if so whether it did something.
+    fn end_pass(&mut self) -> Option<bool> {
+        if self.endangered.take().is_some() {
+            let now = Instant::now();
+            self.again_at = now + (now.duration_since(self.began) * 10).clamp(AGAIN_FIRST, AGAIN_LAST);
+            if self.more || self.all.is_some() {
+                return None;
+            }
+        }
+        let busy = self.busy;
+        *self = Self::new();
+        Some(busy)
+    }
+}
+
+/// How repair stands.
 pub(crate) struct RepairState {
-    after: Mutex<Option<(PgId, SegmentId, Slot)>>,
-    /// Whether this walk did something.
-    busy: Mutex<bool>,
+    walk: Mutex<Walk>,
+    window: usize,
     pub(super) rests: Rests<(PgId, SegmentId)>,
 }
 
 impl RepairState {
     pub(crate) fn new() -> Self {
-        Self { after: Mutex::new(None), busy: Mutex::new(false), rests: Rests::new(REST_FIRST, REST_LONGEST) }
+        Self::with_window(WINDOW)
+    }
+
+    pub(crate) fn with_window(window: usize) -> Self {
+        Self { walk: Mutex::new(Walk::new()), window, rests: Rests::new(REST_FIRST, REST_LONGEST) }
+    }
+
+    fn walk(&self) -> MutexGuard<'_, Walk> {
+        self.walk.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -60,40 +134,36 @@ impl Upkeep {
     /// Repairs a piece of the work list.
     pub(crate) async fn repair_step(&self) -> Result<Pace, EngineError> {
         self.check_reports().await?;
-        if self.shared.meta.local().missing_count()? == 0 {
-            self.walk_to(None, false);
+        if self.shared.meta.local().fetch(MetaView::missing_count).await? == 0 {
+            *self.repair.walk() = Walk::new();
             return Ok(self.idle());
         }
-        let after = *self.repair.after.lock().expect("no holder of this lock panics");
-        let missing = self.look(move |view| view.missing(after, WINDOW)).await?;
-        let tasks = plan_repairs(
+        let ((after, least), window) = (self.repair.walk().step(), self.repair.window);
+        let mut missing = self.look(move |view| view.missing(after, window)).await?;
+        let full = missing.len() == window;
+        if full {
+            missing.truncate(whole_segments(&missing));
+        }
+        let mut tasks = plan_repairs(
             &missing,
             |pg, slot| self.takes_repair(pg, slot).is_some(),
             |pg, segment| self.repair.rests.rests(&(pg, segment)),
         );
-        let rest = tasks.len() > TASKS_MAX;
+        let seen = tasks.len();
+        tasks.retain(|task| task.danger >= least);
+        let (left_out, rest) = (tasks.len() < seen, tasks.len() > TASKS_MAX);
         let done = self.repair_all(tasks).await?;
-        if done > 0 || rest {
-            *self.repair.busy.lock().expect("no holder of this lock panics") = true;
-        }
+        let mut walk = self.repair.walk();
+        walk.busy |= done > 0 || rest;
+        walk.more |= left_out;
         if rest {
             return Ok(Pace::Again);
         }
-        if missing.len() == WINDOW {
-            self.walk_to(missing.last().copied(), true);
+        if full {
+            walk.go_on(missing.last().copied());
             return Ok(Pace::Again);
         }
-        let busy = self.walk_to(None, false);
-        Ok(if busy { Pace::Again } else { Pace::After(NOTHING_READY_PAUSE) })
-    }
-
-    /// Moves the cursor; answers whether the walk did something so far, and forgets it where a walk ends.
-    fn walk_to(&self, after: Option<(PgId, SegmentId, Slot)>, keep: bool) -> bool {
-        *self.repair.after.lock().expect("no holder of this lock panics") = after;
-        let mut busy = self.repair.busy.lock().expect("no holder of this lock panics");
-        let was = *busy;
-        *busy = was && keep;
-        was
+        Ok(if walk.end_pass().unwrap_or(true) { Pace::Again } else { Pace::After(NOTHING_READY_PAUSE) })
     }
 
     /// The disk of a slot, if it takes a repaired shard now.

@@ -52,7 +52,9 @@ impl Upkeep {
         let Some(shard) = self.scrub.next(disk) else { return Ok(self.scrub_refill(disk).await) };
         let bytes_live = store.status().bytes_live;
         let pause = pause_after(shard_bytes(&shard), bytes_live, self.shared.options.scrub_days);
+        // Where it cannot be told that a shard is bad, the next step reads it again.
         self.scrub_one(disk, &shard).await?;
+        self.scrub.done(disk, shard.key);
         Ok(Pace::After(pause))
     }
 
@@ -130,7 +132,11 @@ impl ScrubState {
     }
 
     fn next(&self, disk: DiskId) -> Option<ShardSummary> {
-        self.with(disk, |walk| walk.page.pop_front())
+        self.with(disk, |walk| walk.page.front().cloned())
+    }
+
+    fn done(&self, disk: DiskId, shard: ShardKey) {
+        self.with(disk, |walk| walk.page.pop_front_if(|front| front.key == shard));
     }
 
     fn after(&self, disk: DiskId) -> Option<ShardKey> {
@@ -159,5 +165,28 @@ impl ScrubState {
             walk.page = listing.into_iter().skip(skip).collect();
             false
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_shard_store::ShardStore;
+
+    use super::super::testing::World;
+
+    #[tokio::test]
+    async fn a_bad_shard_that_could_not_be_reported_is_read_again() {
+        let world = World::new(6).await;
+        world.put("key", 300_000).await;
+        let disk = world.disk(0);
+        let key = world.keys_on(&disk).await[0];
+        // The walk's first page.
+        while world.up.scrub.next(disk.id()).is_none() {
+            world.up.scrub_step(disk.id()).await.unwrap();
+        }
+        assert!(disk.corrupt_unit(key, 0));
+        world.engine.meta().shutdown().await.unwrap();
+        assert!(world.up.scrub_step(disk.id()).await.is_err());
+        assert_eq!(world.up.scrub.next(disk.id()).map(|shard| shard.key), Some(key));
     }
 }

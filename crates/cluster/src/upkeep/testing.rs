@@ -35,7 +35,7 @@ const BUCKET: &str = "bucket";
 
 /// What lies in a folder.
 #[derive(Clone)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Missing,
     Empty,
     Disk(MemoryShardStore),
@@ -43,7 +43,7 @@ pub(super) enum Content {
 
 /// Folders and what lies in them.
 #[derive(Default)]
-pub(super) struct MemoryOpener {
+pub(crate) struct MemoryOpener {
     folders: Mutex<BTreeMap<PathBuf, Content>>,
     /// While set, opening waits.
     slow: watch::Sender<bool>,
@@ -54,11 +54,11 @@ pub(super) struct MemoryOpener {
 }
 
 impl MemoryOpener {
-    pub(super) fn content(&self, folder: &Path) -> Content {
+    pub(crate) fn content(&self, folder: &Path) -> Content {
         self.folders.lock().unwrap().get(folder).cloned().unwrap_or(Content::Empty)
     }
 
-    pub(super) fn put(&self, folder: &Path, content: Content) {
+    pub(crate) fn put(&self, folder: &Path, content: Content) {
         self.folders.lock().unwrap().insert(folder.to_owned(), content);
     }
 
@@ -119,21 +119,21 @@ impl DiskOpener for MemoryOpener {
 }
 
 /// A store and its upkeep, which does nothing by itself.
-pub(super) struct World {
-    pub(super) engine: Engine,
-    pub(super) up: Upkeep,
-    pub(super) opener: Arc<MemoryOpener>,
-    pub(super) bucket: BucketId,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) up: Upkeep,
+    pub(crate) opener: Arc<MemoryOpener>,
+    pub(crate) bucket: BucketId,
     options: EngineOptions,
     home: Arc<tempfile::TempDir>,
 }
 
-pub(super) fn folder(number: usize) -> PathBuf {
+pub(crate) fn folder(number: usize) -> PathBuf {
     PathBuf::from(format!("disk-{number}"))
 }
 
 /// Bytes that only this key has.
-pub(super) fn content(key: &str, bytes: usize) -> Vec<u8> {
+pub(crate) fn content(key: &str, bytes: usize) -> Vec<u8> {
     let seed = key.bytes().fold(17_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let mut content = vec![0; bytes];
     StdRng::seed_from_u64(seed).fill_bytes(&mut content);
@@ -146,11 +146,11 @@ async fn start(options: &EngineOptions, meta: MetaHandle, opener: &Arc<MemoryOpe
 }
 
 impl World {
-    pub(super) async fn new(disks: usize) -> Self {
+    pub(crate) async fn new(disks: usize) -> Self {
         Self::with(disks, |_| {}).await
     }
 
-    pub(super) async fn with(disks: usize, change: impl FnOnce(&mut EngineOptions)) -> Self {
+    pub(crate) async fn with(disks: usize, change: impl FnOnce(&mut EngineOptions)) -> Self {
         let mut options = EngineOptions {
             cluster_id: CLUSTER,
             folders: (0..disks).map(|number| DiskFolder { folder: folder(number) }).collect(),
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Another life of the same node over the same metadata and disks, as after a crash.
-    pub(super) async fn next_life(&self) -> Self {
+    pub(crate) async fn next_life(&self) -> Self {
         let engine = start(&self.options, self.engine.meta().clone(), &self.opener).await;
         Self::over(engine, Arc::clone(&self.opener), self.options.clone(), Arc::clone(&self.home)).await
     }
@@ -190,14 +190,14 @@ impl World {
         Self { engine, up, opener, bucket, options, home }
     }
 
-    pub(super) fn disk(&self, number: usize) -> MemoryShardStore {
+    pub(crate) fn disk(&self, number: usize) -> MemoryShardStore {
         match self.opener.content(&folder(number)) {
             Content::Disk(disk) => disk,
             _ => panic!("no disk {number}"),
         }
     }
 
-    pub(super) async fn try_put(&self, key: &str, bytes: usize) -> Result<(), EngineError> {
+    pub(crate) async fn try_put(&self, key: &str, bytes: usize) -> Result<(), EngineError> {
         let target = WriteTarget {
             bucket: self.bucket,
             key: key.to_owned(),
@@ -222,12 +222,12 @@ impl World {
         Ok(())
     }
 
-    pub(super) async fn put(&self, key: &str, bytes: usize) {
+    pub(crate) async fn put(&self, key: &str, bytes: usize) {
         self.try_put(key, bytes).await.unwrap();
     }
 
     /// Begins to write an object and takes some bytes.
-    pub(super) async fn begin(&self, kind: WriteKind, key: &str, bytes: usize) -> ObjectWriter {
+    pub(crate) async fn begin(&self, kind: WriteKind, key: &str, bytes: usize) -> ObjectWriter {
         let target = WriteTarget { bucket: self.bucket, key: key.to_owned(), kind, length: None, class: None };
         let mut writer = self.engine.begin_write(target).await.unwrap();
         writer.write(Bytes::from(content(key, bytes))).await.unwrap();
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// Opens an upload with a few parts; an internal one is a large PUT's own.
-    pub(super) async fn upload(&self, key: &str, parts: u16, bytes: usize, internal: bool) -> UploadId {
+    pub(crate) async fn upload(&self, key: &str, parts: u16, bytes: usize, internal: bool) -> UploadId {
         let command = Command::CreateUpload {
             bucket: self.bucket,
             key: key.to_owned(),
@@ -255,23 +255,23 @@ impl World {
         upload
     }
 
-    pub(super) async fn delete(&self, key: &str) {
+    pub(crate) async fn delete(&self, key: &str) {
         let keys = vec![(key.to_owned(), Preconditions::default())];
         let outcome = self.engine.delete_objects(self.bucket, keys).await.unwrap();
         assert!(matches!(outcome[..], [Ok(true)]));
     }
 
-    pub(super) async fn open(&self, key: &str) -> ObjectReader {
+    pub(crate) async fn open(&self, key: &str) -> ObjectReader {
         self.engine.open_object(self.bucket, key).await.unwrap()
     }
 
     /// Reads an object to its end and compares.
-    pub(super) async fn check(&self, key: &str, bytes: usize) {
+    pub(crate) async fn check(&self, key: &str, bytes: usize) {
         check_reader(self.open(key).await, key, bytes).await;
     }
 
     /// All steps of all duties until none has more to do.
-    pub(super) async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         self.up.heartbeat_step().await.unwrap();
         self.up.folders_step().await.unwrap();
         self.up.groups_step().await.unwrap();
@@ -280,7 +280,7 @@ impl World {
         self.reap().await;
     }
 
-    pub(super) async fn inventories(&self) {
+    pub(crate) async fn inventories(&self) {
         for disk in self.engine.shared().disks.all() {
             let mut steps = 0;
             while self.up.inventory_step(disk.id).await.unwrap() != self.up.idle() {
@@ -290,7 +290,7 @@ impl World {
         }
     }
 
-    pub(super) async fn repair(&self) {
+    pub(crate) async fn repair(&self) {
         for _ in 0..STEPS_MAX {
             if self.up.repair_step().await.unwrap() != Pace::Again {
                 return;
@@ -299,7 +299,7 @@ impl World {
         panic!("repair does not end");
     }
 
-    pub(super) async fn reap(&self) {
+    pub(crate) async fn reap(&self) {
         for _ in 0..STEPS_MAX {
             if self.up.reaper_step().await.unwrap() != Pace::Again {
                 return;
@@ -308,30 +308,30 @@ impl World {
         panic!("the reaper does not end");
     }
 
-    pub(super) async fn missing(&self) -> u64 {
+    pub(crate) async fn missing(&self) -> u64 {
         self.engine.status().await.unwrap().missing_shards
     }
 
-    pub(super) async fn garbage_rows(&self) -> u64 {
+    pub(crate) async fn garbage_rows(&self) -> u64 {
         self.engine.status().await.unwrap().garbage.rows
     }
 
     /// Shards on all disks in service.
-    pub(super) fn shards(&self) -> u64 {
+    pub(crate) fn shards(&self) -> u64 {
         self.engine.shared().disks.all().iter().map(|disk| disk.store.status().shards).sum()
     }
 
-    pub(super) async fn keys_on(&self, disk: &MemoryShardStore) -> Vec<ShardKey> {
+    pub(crate) async fn keys_on(&self, disk: &MemoryShardStore) -> Vec<ShardKey> {
         disk.list(None, usize::MAX).await.unwrap().into_iter().map(|shard| shard.key).collect()
     }
 
-    pub(super) async fn assert_clean(&self) {
+    pub(crate) async fn assert_clean(&self) {
         let report = self.engine.check(true).await.unwrap();
         assert!(report.is_clean(), "{report}");
     }
 }
 
-pub(super) async fn check_reader(reader: ObjectReader, key: &str, bytes: usize) {
+pub(crate) async fn check_reader(reader: ObjectReader, key: &str, bytes: usize) {
     let mut body = reader.body(0..u64::MAX);
     let mut read = Vec::new();
     while let Some(piece) = body.next().await {

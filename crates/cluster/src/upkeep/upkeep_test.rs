@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_meta::MetaError;
+use cairn_proto::Slot;
 use cairn_shard_store::ShardStore;
 
 use super::plan_inventory::WantedShard;
+use super::repair::RepairState;
 use super::testing::{Content, World, check_reader, folder};
 use super::{Pace, run};
 use crate::ops::EngineStatus;
@@ -216,6 +219,49 @@ async fn a_flipped_bit_is_found_by_scrub_and_repaired() {
     world.repair().await;
     assert_eq!(world.missing().await, 0);
     assert!(disk.scrub(key).await.unwrap().is_empty());
+    world.assert_clean().await;
+}
+
+/// The work list is in the order of groups, and the endangered segment is its last.
+#[tokio::test]
+async fn what_lacks_two_shards_goes_before_all_that_lacks_one() {
+    let mut world = World::new(6).await;
+    world.up.repair = RepairState::with_window(4);
+    for number in 0..12 {
+        world.put(&number.to_string(), 300_000).await;
+    }
+    world.settle().await;
+    let map = world.engine.shared().map.load();
+    let segments = world.engine.read_rows({
+        let pgs: Vec<_> = map.pgs.keys().copied().collect();
+        move |view| {
+            let of =
+                |pg| Ok(view.segments(pg, None, 100)?.into_iter().map(move |(id, _)| (pg, id)).collect::<Vec<_>>());
+            pgs.iter().map(|pg| of(*pg)).collect::<Result<Vec<_>, MetaError>>()
+        }
+    });
+    let segments = segments.await.unwrap().concat();
+    assert_eq!(segments.len(), 12);
+    let endangered = *segments.last().unwrap();
+    for (pg, segment) in &segments {
+        let slots = if (*pg, *segment) == endangered { 0..2 } else { 0..1 };
+        for slot in slots.map(Slot) {
+            let disk = map.disk_of(*pg, slot).unwrap();
+            let wanted = WantedShard { pg: *pg, segment: *segment, slot };
+            assert_eq!(world.up.report_missing(disk, vec![wanted]).await.unwrap(), 1);
+        }
+    }
+    let mut steps = 0;
+    while world.missing().await == 13 {
+        world.up.repair_step().await.unwrap();
+        steps += 1;
+        assert!(steps < 20, "nothing is repaired");
+    }
+    let (pg, id) = endangered;
+    let row = world.engine.read_rows(move |view| view.segment(pg, id)).await.unwrap().unwrap();
+    assert_eq!((row.missing.len(), world.missing().await), (0, 11), "another one came before it");
+    world.repair().await;
+    assert_eq!(world.missing().await, 0);
     world.assert_clean().await;
 }
 

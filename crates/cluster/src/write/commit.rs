@@ -1,15 +1,15 @@
 //! The commit: one command makes what was written visible, or nothing of it.
 //!
 //! A segment of which the group counts too few shards (a disk was attached again since it answered) is lifted, and the
-//! command is sent anew under a new number. An object of more segments than a row may list becomes an upload by itself:
-//! its parts are put one by one, and completing them is the one command that makes it visible.
+//! command is sent anew under a new number. An object of more segments than a row may list becomes an upload by itself.
 
 use std::sync::Arc;
 
-use cairn_meta::{ChosenPart, Command, MetaError, NewBody, NewSegment, Refusal, Reply};
-use cairn_proto::{UploadId, WriterId};
+use cairn_meta::{Command, MetaError, NewBody, NewSegment, Refusal, Reply};
+use cairn_proto::WriterId;
 
 use super::lift::{LIFTS_MAX, lift, lift_until_enough};
+use super::own_upload::OwnUpload;
 use super::stored::{StoredBody, StoredBytes, StoredSegment, mark_committed};
 use crate::error::EngineError;
 use crate::label::SegmentOwner;
@@ -58,9 +58,6 @@ pub(crate) async fn commit_part(stored: StoredBytes, part: PartCommit) -> Result
     let StoredBody::Segments(segments) = stored.body else {
         return Err(EngineError::invalid("the bytes were not written as a part"));
     };
-    if segments.len() > stored.shared.options.extents_max {
-        return Err(EngineError::invalid("the part is too long"));
-    }
     let put = |segments: Vec<NewSegment>| Command::PutPart {
         bucket: part.bucket,
         key: part.key.clone(),
@@ -120,71 +117,39 @@ impl SegmentCommit<'_> {
     }
 }
 
-/// Makes an upload of a large object's segments and completes it. An upload that gets stuck dies with its writer.
+/// Makes an upload of a large object's segments and completes it.
 async fn commit_large(
     shared: &Arc<Shared>,
     owner: &Arc<SegmentOwner>,
     segments: Vec<StoredSegment>,
     object: ObjectCommit,
 ) -> Result<Committed, EngineError> {
-    let create = Command::CreateUpload {
-        bucket: object.bucket,
-        key: object.key.clone(),
-        attributes: object.attributes.clone(),
-        checksum: None,
-        initiator: String::new(),
-        internal: true,
-    };
-    let upload = match shared.writer.commit(create).await? {
-        Reply::Upload(upload) => upload,
-        _ => return Err(EngineError::unavailable("CreateUpload was answered without an upload")),
-    };
-    let committed = put_and_complete(&SegmentCommit { shared, owner }, segments, &object, upload).await;
-    // An unknown outcome may be a completed upload, which must not be aborted; the upload dies with its writer anyway.
-    if matches!(&committed, Err(error) if !matches!(error, EngineError::Unknown)) {
-        let abort = Command::AbortUpload { bucket: object.bucket, key: object.key, upload };
-        if let Err(error) = shared.writer.commit(abort).await {
-            tracing::warn!(%error, %upload, "the upload of a failed large object stays until its writer is closed");
-        }
-    }
-    committed
+    let mut upload = OwnUpload::open(shared, &object).await?;
+    let put = put_parts(&SegmentCommit { shared, owner }, segments, &object, &mut upload).await;
+    upload.end(put).await
 }
 
-async fn put_and_complete(
+async fn put_parts(
     commit: &SegmentCommit<'_>,
     segments: Vec<StoredSegment>,
     object: &ObjectCommit,
-    upload: UploadId,
-) -> Result<Committed, EngineError> {
+    upload: &mut OwnUpload<'_>,
+) -> Result<(), EngineError> {
     let shared = commit.shared;
     let mut segments = segments.into_iter().peekable();
-    let mut parts = Vec::new();
-    for number in 1_u16.. {
-        if segments.peek().is_none() {
-            break;
-        }
+    while segments.peek().is_some() {
         let row: Vec<StoredSegment> = segments.by_ref().take(shared.options.extents_max).collect();
-        let part = ChosenPart { number, etag: format!("{number:032x}"), checksum: None };
+        let (part, id) = (upload.next_part()?, upload.id);
         let put = |segments: Vec<NewSegment>| Command::PutPart {
             bucket: object.bucket,
             key: object.key.clone(),
-            upload,
-            number,
+            upload: id,
+            number: part.number,
             etag: part.etag.clone(),
             checksum: None,
             segments,
         };
         commit.run(row, put).await?;
-        parts.push(part);
     }
-    let complete = Command::CompleteUpload {
-        bucket: object.bucket,
-        key: object.key.clone(),
-        upload,
-        parts,
-        etag: object.etag.clone(),
-        checksum: object.checksum.clone(),
-        preconditions: object.preconditions.clone(),
-    };
-    version_of(&shared.writer.commit(complete).await?)
+    Ok(())
 }

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 
 /// Units that may wait for a disk; with the one being written, what a slow disk may be behind.
 const WAITING_MAX: usize = 2;
+/// Units of one slot that may be in memory: those that wait, the one being written, and the one in hand.
+pub(crate) const LANE_UNITS_MAX: u64 = WAITING_MAX as u64 + 2;
 
 enum Step {
     Unit(SealedUnit),

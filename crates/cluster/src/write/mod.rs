@@ -11,6 +11,7 @@ mod lane;
 mod late;
 mod lift;
 mod object;
+mod own_upload;
 mod segment;
 mod snapshot;
 mod stored;
@@ -19,4 +20,7 @@ pub use object::{ObjectWriter, WriteKind, WriteTarget};
 pub use stored::StoredBytes;
 
 pub(crate) use commit::{commit_object, commit_part};
+pub(crate) use lane::LANE_UNITS_MAX;
+pub(crate) use object::check_part_bytes;
+pub(crate) use own_upload::OwnUpload;
 pub(crate) use snapshot::commit_snapshot;

@@ -15,12 +15,14 @@ use super::segment::{SegmentPlace, SegmentWriter};
 use super::stored::{StoredBody, StoredBytes, StoredSegment};
 use crate::error::EngineError;
 use crate::label::SegmentOwner;
+use crate::options::EngineOptions;
 use crate::shared::Shared;
 use crate::want::Want;
 
 /// Segments of a body whose length is not known are this long.
 const UNKNOWN_SEGMENT_BYTES: u64 = 8 << 20;
-/// Most segments of one body: their ids and guards are kept in memory until the commit.
+/// Most segments of an object written at once: their ids and guards are kept in memory until the commit. A part has
+/// one row, so it may have no more than a row lists.
 const SEGMENTS_MAX: usize = 8192;
 
 /// What is being written.
@@ -64,6 +66,29 @@ impl WriteTarget {
         };
         SegmentOwner::Object { bucket: self.bucket, key: self.key.clone(), part, bytes: self.length }
     }
+
+    /// Refuses more bytes than the target may have.
+    pub(crate) fn check_bytes(&self, options: &EngineOptions, bytes: u64) -> Result<(), EngineError> {
+        let segment_bytes = match self.length {
+            Some(_) => options.segment_bytes_max,
+            None => UNKNOWN_SEGMENT_BYTES.min(options.segment_bytes_max),
+        };
+        let segments = match self.kind {
+            WriteKind::Object | WriteKind::Snapshot(_) => SEGMENTS_MAX,
+            WriteKind::Part { .. } => options.extents_max,
+        };
+        check_segments(segments, segment_bytes, bytes)
+    }
+}
+
+/// Refuses more bytes of a known length than a part may have: its row lists all its segments.
+pub(crate) fn check_part_bytes(options: &EngineOptions, bytes: u64) -> Result<(), EngineError> {
+    check_segments(options.extents_max, options.segment_bytes_max, bytes)
+}
+
+fn check_segments(segments: usize, segment_bytes: u64, bytes: u64) -> Result<(), EngineError> {
+    let bytes_max = segment_bytes.saturating_mul(u64::try_from(segments).unwrap_or(u64::MAX));
+    if bytes > bytes_max { Err(EngineError::TooLarge { bytes_max }) } else { Ok(()) }
 }
 
 /// A running segment finish.
@@ -96,15 +121,7 @@ pub struct ObjectWriter {
 impl ObjectWriter {
     /// Refuses a body that is announced longer than can be committed.
     pub(crate) fn begin(shared: &Arc<Shared>, target: WriteTarget) -> Result<Self, EngineError> {
-        let segments_max = match target.kind {
-            WriteKind::Object | WriteKind::Snapshot(_) => SEGMENTS_MAX,
-            WriteKind::Part { .. } => shared.options.extents_max,
-        };
-        let bytes_max =
-            u64::try_from(segments_max).unwrap_or(u64::MAX).saturating_mul(shared.options.segment_bytes_max);
-        if target.length.is_some_and(|length| length > bytes_max) {
-            return Err(EngineError::TooLarge { bytes_max });
-        }
+        target.check_bytes(&shared.options, target.length.unwrap_or(0))?;
         Ok(Self {
             shared: Arc::clone(shared),
             owner: Arc::new(target.owner()),
@@ -123,8 +140,8 @@ impl ObjectWriter {
     /// Takes the next bytes. After an error the writer is of no more use.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] for more bytes than announced, [`EngineError::Unavailable`] when too few disks take
-    /// them.
+    /// [`EngineError::Invalid`] for more bytes than announced, [`EngineError::TooLarge`] for more than there may be of
+    /// a body of unknown length, [`EngineError::Unavailable`] when too few disks take them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), EngineError> {
         if self.failed {
             return Err(EngineError::invalid("this write failed before"));
@@ -142,6 +159,7 @@ impl ObjectWriter {
         if self.target.length.is_some_and(|announced| self.received > announced) {
             return Err(EngineError::invalid("the body is longer than announced"));
         }
+        self.target.check_bytes(&self.shared.options, self.received)?;
         if self.may_be_inline() {
             self.waiting.extend_from_slice(&bytes);
             return Ok(());
@@ -204,9 +222,6 @@ impl ObjectWriter {
     }
 
     async fn begin_segment(&mut self, bytes: u64) -> Result<(), EngineError> {
-        if self.done.len() >= SEGMENTS_MAX {
-            return Err(EngineError::invalid("the body is too long to be written at once: use a multipart upload"));
-        }
         let want = match self.want {
             Some(want) => want,
             None => *self.want.insert(self.shared.want(self.target.bucket, self.target.class.as_deref())?),

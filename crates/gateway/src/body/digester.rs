@@ -10,6 +10,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 1 << 20;
+/// What a digester holds at most: the piece being hashed, and the one being collected.
+pub(crate) const HELD_BYTES: u64 = 2 * PIECE_BYTES as u64;
 /// Bytes up to this are hashed in place: about 0.1 ms.
 const IN_PLACE_BYTES: usize = 64 << 10;
 

@@ -2,8 +2,10 @@
 
 mod digester;
 mod outgoing;
+mod patient;
 mod payload;
 
-pub(crate) use digester::Digester;
+pub(crate) use digester::{Digester, HELD_BYTES as HASHED_BYTES};
 pub(crate) use outgoing::{AnswerBody, stream_body};
+pub(crate) use patient::Outcome;
 pub(crate) use payload::{Inbound, Payload, PayloadOptions};

@@ -1,6 +1,9 @@
 //! CopyObject.
 
+use std::time::Duration;
+
 use super::world::{ROOT, World, ask, bytes_of};
+use crate::GatewayOptions;
 
 #[tokio::test]
 async fn copies_keep_or_replace_metadata() {
@@ -45,4 +48,27 @@ async fn copies_that_are_refused() {
         world.send(ROOT, other(name, value)).await.expect_error(412, "PreconditionFailed");
     }
     world.send(ROOT, other("x-amz-copy-source-if-match", &etag)).await.expect(200);
+}
+
+/// Hashing the source for the checksum that is asked for takes longer than the gateway's patience here.
+#[tokio::test]
+async fn a_copy_that_takes_long_is_answered_before_it_is_done() {
+    const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+    let world = World::with(GatewayOptions { patience: Duration::from_millis(1), ..Default::default() }).await;
+    world.put("/bucket/source", bytes_of(24 << 20)).await;
+    let copy = || {
+        let copy = ask("PUT", "/bucket/copy").header("x-amz-copy-source", "/bucket/source");
+        copy.header("x-amz-checksum-algorithm", "SHA256")
+    };
+    let copied = world.send(ROOT, copy()).await.expect(200);
+    let rest = copied.text().strip_prefix(DECLARATION).unwrap();
+    assert!(rest.starts_with(' ') && rest.trim_start().starts_with("<CopyObjectResult"), "{rest}");
+    assert_eq!(world.get("/bucket/copy").await.expect(200).body.len(), 24 << 20);
+    // An error after that is in the document.
+    let refused = world.send(ROOT, copy().header("if-none-match", "*")).await.expect(200);
+    assert_eq!(refused.element("Code"), "PreconditionFailed", "{}", refused.text());
+    assert_eq!(refused.element("RequestId"), refused.header("x-amz-request-id"));
+    // What is wrong at once has its status.
+    let world = World::new().await;
+    world.send(ROOT, copy()).await.expect_error(404, "NoSuchKey");
 }

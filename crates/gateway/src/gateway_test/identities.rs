@@ -1,8 +1,11 @@
 //! Who may do what, seen from outside.
 
+use std::time::Duration;
+
 use cairn_meta::{Command, Scope};
 
 use super::world::{ROOT, World, ask};
+use crate::GatewayOptions;
 
 fn scoped(prefix: &str, write: bool) -> Scope {
     Scope::Bucket { bucket: "bucket".to_owned(), prefix: prefix.to_owned(), write }
@@ -94,4 +97,21 @@ async fn requests_nobody_vouches_for() {
     // A signature is good for its own path only.
     let signed = world.sign(ROOT, &ask("GET", "/bucket/a"));
     world.send_raw(&ask("GET", "/bucket/b"), signed, "").await.expect_error(403, "SignatureDoesNotMatch");
+}
+
+#[tokio::test]
+async fn without_the_group_a_key_is_trusted_for_seconds_only() {
+    let stale_max = GatewayOptions::default().identity_stale_max;
+    assert!(stale_max <= Duration::from_secs(5), "{stale_max:?}");
+    let stale_max = Duration::from_secs(1);
+    let options =
+        GatewayOptions { identity_fresh: Duration::ZERO, identity_stale_max: stale_max, ..Default::default() };
+    let world = World::with(options).await;
+    world.send(ROOT, ask("GET", "/bucket")).await.expect(200);
+    world.meta.shutdown().await.unwrap();
+    // As long as the key is known, a wrong signature is told from a right one.
+    let wrong = world.sign(ROOT, &ask("GET", "/bucket/a"));
+    world.send_raw(&ask("GET", "/bucket/b"), wrong.clone(), "").await.expect_error(403, "SignatureDoesNotMatch");
+    tokio::time::sleep(stale_max).await;
+    world.send_raw(&ask("GET", "/bucket/b"), wrong, "").await.expect_error(503, "ServiceUnavailable");
 }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::world::{Ask, ROOT, UNSIGNED, World, ask, bytes_of, now, signer};
@@ -17,12 +17,19 @@ use crate::{GatewayOptions, TlsMode};
 /// The head of a signed request as it goes over the wire.
 fn head(world: &World, signer: &Signer, request: &Ask<'_>, further: &str) -> String {
     let headers = HeaderMap::new();
-    let parts =
-        RequestParts { method: &request.method, host: &world.host, path: request.path, query: "", headers: &headers };
+    let parts = RequestParts {
+        method: &request.method,
+        host: &world.host,
+        path: request.path,
+        query: request.query,
+        headers: &headers,
+    };
     let (signed, _) = signer.sign(&parts, UNSIGNED, now()).unwrap();
     let signed: String =
         signed.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
-    format!("{} {} HTTP/1.1\r\nhost: {}\r\n{signed}{further}\r\n", request.method, request.path, world.host)
+    let mark = if request.query.is_empty() { "" } else { "?" };
+    let target = format!("{}{mark}{}", request.path, request.query);
+    format!("{} {target} HTTP/1.1\r\nhost: {}\r\n{signed}{further}\r\n", request.method, world.host)
 }
 
 /// Reads up to the end of the head, and the body if its length is told.
@@ -89,6 +96,52 @@ async fn a_body_that_stands_still_ends_with_its_request() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_too_long_is_refused_by_its_length() {
+    let world = World::new().await;
+    let begun = world.send(ROOT, ask("POST", "/bucket/key").query("uploads")).await.expect(200);
+    let part = format!("partNumber=1&uploadId={}", begun.element("UploadId"));
+    for (request, bytes_max) in
+        [(ask("PUT", "/bucket/key").query(&part), 5_u64 << 30), (ask("PUT", "/bucket/key"), 512 << 30)]
+    {
+        let further = format!("content-length: {}\r\nexpect: 100-continue\r\n", bytes_max + 1);
+        let mut stream = TcpStream::connect(&world.host).await.unwrap();
+        stream.write_all(head(&world, &signer(ROOT), &request, &further).as_bytes()).await.unwrap();
+        let refused = answer(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains("EntityTooLarge"), "{refused}");
+        assert!(refused.contains(&format!("<MaxSizeAllowed>{bytes_max}<")), "{refused}");
+    }
+}
+
+/// Downloads with small buffers in the kernel: `first` reads of a little, a pause apart, then the rest.
+async fn download_slowly(world: &World, first: usize, pause: Duration) -> Vec<u8> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let mut stream = socket.connect(world.host.parse().unwrap()).await.unwrap();
+    let sent = head(world, &signer(ROOT), &ask("GET", "/bucket/key"), "connection: close\r\n");
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut read = vec![0; first * 2048];
+    for piece in read.chunks_mut(2048) {
+        stream.read_exact(piece).await.unwrap();
+        tokio::time::sleep(pause).await;
+    }
+    // Broken off it ends early, or with an error.
+    let _ = stream.read_to_end(&mut read).await;
+    read
+}
+
+#[tokio::test]
+async fn a_download_ends_when_it_stands_still_and_not_when_it_is_slow() {
+    let idle_max = Duration::from_millis(400);
+    let world = World::with(GatewayOptions { idle_max, ..Default::default() }).await;
+    let body = bytes_of(12 << 20);
+    world.put("/bucket/key", body.clone()).await;
+    let slow = download_slowly(&world, 50, idle_max / 10).await;
+    assert!(slow.starts_with(b"HTTP/1.1 200 ") && slow.ends_with(&body), "it moved all the time: {}", slow.len());
+    let stalled = download_slowly(&world, 1, idle_max * 4).await;
+    assert!(stalled.len() < body.len(), "it stood still");
+}
+
+#[tokio::test]
 async fn without_a_free_slot_a_request_is_told_to_slow_down() {
     let world = World::with(GatewayOptions { requests_max: 1, ..Default::default() }).await;
     let mut stream = TcpStream::connect(&world.host).await.unwrap();
@@ -100,6 +153,16 @@ async fn without_a_free_slot_a_request_is_told_to_slow_down() {
     assert_eq!(refused.header("retry-after"), "1");
     stream.write_all(b"abc").await.unwrap();
     assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// Admission knows what a download may hold: more than a batch, and no more than its object.
+#[tokio::test]
+async fn a_download_is_admitted_by_what_it_holds() {
+    let world = World::with(GatewayOptions { memory_bytes_max: 9 << 20, ..Default::default() }).await;
+    world.put("/bucket/key", bytes_of(5 << 19)).await;
+    world.get("/bucket/key").await.expect_error(503, "SlowDown");
+    world.send(ROOT, ask("GET", "/bucket/key").header("range", "bytes=0-99")).await.expect(206);
+    world.send(ROOT, ask("HEAD", "/bucket/key")).await.expect(200);
 }
 
 #[tokio::test]

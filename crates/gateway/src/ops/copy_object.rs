@@ -31,6 +31,7 @@ pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
         ));
     }
 
+    call.hold_copy(reader.row().bytes)?;
     let checksum = checksum(&call, &source, &reader).await?;
     let attributes = changes.apply(reader.row());
     let etag = reader.row().etag.clone();

@@ -87,10 +87,10 @@ impl Opened {
 
 async fn open_body(call: &Call, reader: ObjectReader, slice: &Slice) -> Result<Opened, S3Error> {
     let row = without_bytes(reader.row());
-    let stream = reader.body(slice.range.clone());
     let length = slice.range.end - slice.range.start;
-    let body =
-        stream_body(&call.shared.tasks, stream, length, call.shared.options.idle_max).await.map_err(answer_for)?;
+    call.hold_read(length)?;
+    let stream = reader.body(slice.range.clone());
+    let body = stream_body(&call.shared.tasks, stream, length, call.body_idle_max()).await.map_err(answer_for)?;
     Ok(Opened { body, row })
 }
 

@@ -24,6 +24,9 @@ pub(crate) async fn upload_part_copy(call: Call) -> Result<Answer, S3Error> {
     let algorithm = part_algorithm(&row, &RequestChecksums::parse(&call.headers)?)?;
     let reader = copy_source::open(&call, &source).await?;
     let range = source_range(&call, reader.row().bytes)?;
+    // Before the digests: they read it all.
+    call.engine().check_part_bytes(range.end - range.start).map_err(answer_for)?;
+    call.hold_copy(range.end - range.start)?;
 
     let (etag, checksum) = digests(&call, &source, &reader, range.clone(), algorithm).await?;
     let commit = PartCommit {

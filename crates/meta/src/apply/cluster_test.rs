@@ -90,3 +90,19 @@ fn an_inventory_counts_for_the_attach_it_began_under() {
     world.done(finish(2));
     assert_eq!(world.query().disk(DiskId(1)).unwrap().unwrap().inventory, Some(AttachNumber(2)));
 }
+
+#[test]
+fn a_disk_that_went_back_in_time_is_behind_until_its_inventory() {
+    let (mut world, _) = World::ready();
+    let behind = |world: &World| world.query().disk(DiskId(1)).unwrap().unwrap().behind;
+    let now = world.attach(DiskId(1), None);
+    let old = Command::DistrustDisk { disk: DiskId(1), attach: AttachNumber(now.0 - 1) };
+    assert_eq!(world.run(old), Err(Refusal::StaleEpoch));
+    world.done(Command::DistrustDisk { disk: DiskId(1), attach: now });
+    assert!(behind(&world));
+    let now = world.attach(DiskId(1), None);
+    assert!(behind(&world), "attached once more before its inventory");
+    world.done(Command::FinishInventory { disk: DiskId(1), attach: now });
+    assert!(!behind(&world));
+    assert!(matches!(refusal(world.run(Command::DistrustDisk { disk: DiskId(77), attach: now })), Refusal::Unknown(_)));
+}

@@ -37,6 +37,8 @@ pub(super) fn attach(
         inventory: before.as_ref().and_then(|row| row.value.inventory),
         // A replaced disk that comes back holds no slot, but may be given some.
         replaced_by: None,
+        // Until an inventory: being attached once more shows nothing.
+        behind: before.as_ref().is_some_and(|row| row.value.behind),
     };
     let tail = before.map_or_else(Vec::new, |row| row.tail);
     context.store(key, &Record { value: row, tail })?;
@@ -83,6 +85,21 @@ pub(super) fn finish_inventory(context: &mut Context<'_, '_>, disk: DiskId, atta
         return Err(Refusal::StaleEpoch.into());
     }
     row.value.inventory = Some(attach);
+    row.value.behind = false;
+    context.store(key, &row)?;
+    Ok(Reply::Done)
+}
+
+/// `DistrustDisk`.
+pub(super) fn distrust(context: &mut Context<'_, '_>, disk: DiskId, attach: AttachNumber) -> Applied<Reply> {
+    let key = keys::disk(disk);
+    let Some(mut row) = context.load::<DiskRow>(&key)? else {
+        return Err(Refusal::Unknown("disk".to_owned()).into());
+    };
+    if row.value.attach != attach {
+        return Err(Refusal::StaleEpoch.into());
+    }
+    row.value.behind = true;
     context.store(key, &row)?;
     Ok(Reply::Done)
 }

@@ -99,6 +99,7 @@ fn run(context: &mut Context<'_, '_>, command: &Command) -> Applied<Reply> {
             disks::attach(context, *disk, &place, *replaces)
         }
         Command::FinishInventory { disk, attach } => disks::finish_inventory(context, *disk, *attach),
+        Command::DistrustDisk { disk, attach } => disks::distrust(context, *disk, *attach),
         Command::CreatePgs { profile, groups } => pgs::create(context, *profile, groups),
         Command::MoveSlot { pg, epoch, slot, disk } => pgs::move_slot(context, *pg, *epoch, *slot, *disk),
         Command::RetirePg { pg, epoch } => pgs::retire(context, *pg, *epoch),

@@ -112,7 +112,7 @@ impl Group {
 pub(crate) fn fatal(error: &Fatal<u64>) -> MetaError {
     match error {
         Fatal::Stopped => MetaError::Shutdown,
-        Fatal::StorageError(_) | Fatal::Panicked => MetaError::Damaged { what: error.to_string() },
+        Fatal::StorageError(_) | Fatal::Panicked => MetaError::Stopped { why: error.to_string() },
     }
 }
 
@@ -159,6 +159,20 @@ impl Member {
     /// Fails once Raft has stopped.
     pub(crate) fn check_running(&self) -> Result<(), MetaError> {
         self.raft.metrics().borrow().running_state.clone().map_err(|error| fatal(&error))
+    }
+
+    /// Resolves once Raft has stopped, with the reason.
+    pub(crate) async fn stopped(&self) -> MetaError {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(error) = metrics.borrow_and_update().running_state.clone() {
+                return fatal(&error);
+            }
+            if metrics.changed().await.is_err() {
+                // Who ends in order says so before.
+                return fatal(&Fatal::Panicked);
+            }
+        }
     }
 
     /// Whether the member belongs to a group.

@@ -1,6 +1,7 @@
 //! What a read is made on: rows of one moment, with the group's questions as methods.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use cairn_proto::{BucketId, DiskId, Index, PgId, SegmentId, Slot, UploadId};
 
@@ -14,10 +15,12 @@ use crate::row::{
     Body, BucketRow, DiskRow, Extent, GarbageRow, IdentityNameRow, IdentityRow, ObjectRow, PartRow, PgRow, Referrer,
     SegmentRow, UploadRow, WriterRow,
 };
+use crate::rows::InMemory;
+use crate::state_machine::Rows;
 use crate::view::{GarbageTotals, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdicts};
 
-/// Rows as of one index. A clone reads the same rows. Methods read from the disk where a row is not cached: call
-/// long lists where blocking is allowed.
+/// Rows as of one index. A clone reads the same rows. Methods read from the disk where a row is not cached: on async
+/// threads they are called through [`Self::fetch`], long lists where blocking is allowed.
 #[derive(Clone)]
 pub struct MetaView {
     view: View,
@@ -32,6 +35,25 @@ impl MetaView {
     #[must_use]
     pub const fn index(&self) -> Index {
         Index(self.view.index)
+    }
+
+    /// Asks without keeping an async thread waiting for the disk: at once where all rows are in memory, else on a
+    /// thread where blocking is allowed. `read` may be called twice.
+    ///
+    /// # Errors
+    /// As `read`; [`MetaError::Shutdown`] where the runtime ends.
+    pub async fn fetch<T, F>(&self, read: F) -> Result<T, MetaError>
+    where
+        T: Send + 'static,
+        F: Fn(&Self) -> Result<T, MetaError> + Send + 'static,
+    {
+        let rows: Rows = Arc::new(InMemory(Arc::clone(&self.view.rows)));
+        match read(&Self { view: View { rows, index: self.view.index } }) {
+            Err(MetaError::NotInMemory) => {}
+            answer => return answer,
+        }
+        let view = self.clone();
+        tokio::task::spawn_blocking(move || read(&view)).await.map_err(|_| MetaError::Shutdown)?
     }
 
     fn query(&self) -> Query<'_> {

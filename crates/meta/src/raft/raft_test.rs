@@ -143,6 +143,26 @@ async fn a_command_that_is_too_large_is_refused_and_one_with_an_origin_is_done_o
     assert!(matches!(handle.commit(closed, bucket("other")).await, Err(MetaError::Refused(_))));
 }
 
+/// A voter whose Raft has died answers at once that it can be tried elsewhere, and says so to who watches it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_failed_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let handle = one(temp.path(), true).await;
+    let watched = handle.clone();
+    let watch = tokio::spawn(async move { watched.stopped().await });
+    handle.member().raft.external_request(|_| panic!("as a bug would"));
+    let why = tokio::time::timeout(LONG, watch).await.unwrap().unwrap();
+    assert!(matches!(why, MetaError::Stopped { .. }), "{why:?}");
+    let read = tokio::time::timeout(LONG, handle.read()).await.unwrap();
+    assert!(matches!(read, Err(MetaError::Stopped { .. })), "{:?}", read.err());
+    let done = tokio::time::timeout(LONG, handle.propose(bucket("bucket"))).await.unwrap();
+    assert!(matches!(done, Err(MetaError::Stopped { .. })), "{done:?}");
+
+    let handle = one(&temp.path().join("other"), true).await;
+    handle.shutdown().await.unwrap();
+    assert!(matches!(handle.stopped().await, MetaError::Shutdown));
+}
+
 struct Full;
 
 impl SpaceSource for Full {

@@ -133,6 +133,7 @@ const fn adds(command: &Command) -> bool {
         | Command::MoveSlot { .. }
         | Command::RetirePg { .. }
         | Command::FinishInventory { .. }
+        | Command::DistrustDisk { .. }
         | Command::ReportMissing { .. }
         | Command::FinishRepair { .. }
         | Command::MarkFree { .. }

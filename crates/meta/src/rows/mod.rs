@@ -11,6 +11,8 @@ pub use memory::MemoryRows;
 pub use overlay::Overlay;
 pub(crate) use stored::{StoredInternalUpload, StoredReference, StoredUpload, StoredWriter};
 
+use std::sync::Arc;
+
 use cairn_proto::{Record, RecordError, decode_record, encode_record};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -34,6 +36,9 @@ pub enum RowsError {
         /// What is wrong.
         why: String,
     },
+    /// It is not in memory, and only what is was asked for.
+    #[error("not in memory")]
+    NotInMemory,
     /// What was asked for was removed since the asker read its name.
     #[error("gone: {0}")]
     Gone(String),
@@ -67,6 +72,40 @@ pub trait RowsRead: Send + Sync {
     /// # Errors
     /// [`RowsError::Storage`] alone.
     fn scan(&self, from: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), RowsError>;
+
+    /// As [`Self::get`], without waiting for a disk.
+    ///
+    /// # Errors
+    /// [`RowsError::NotInMemory`], [`RowsError::Storage`].
+    fn get_in_memory(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        self.get(key)
+    }
+
+    /// As [`Self::scan`], without waiting for a disk; rows may have been visited before it fails.
+    ///
+    /// # Errors
+    /// [`RowsError::NotInMemory`], [`RowsError::Storage`].
+    fn scan_in_memory(
+        &self,
+        from: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), RowsError> {
+        self.scan(from, end, visit)
+    }
+}
+
+/// Rows of which only what is in memory is read.
+pub(crate) struct InMemory(pub(crate) Arc<dyn RowsRead>);
+
+impl RowsRead for InMemory {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        self.0.get_in_memory(key)
+    }
+
+    fn scan(&self, from: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), RowsError> {
+        self.0.scan_in_memory(from, end, visit)
+    }
 }
 
 /// Reads a row as a value, with the tail a newer program may have left.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options};
+use rocksdb::{ReadOptions, ReadTier};
 use rocksdb::{SnapshotWithThreadMode, WriteBatch, WriteOptions};
 
 use super::store::{CheckpointFolder, Rows, SnapshotData, StateStore};
@@ -130,20 +131,30 @@ impl RocksRows {
     }
 }
 
+/// Without waiting for a disk RocksDB calls what it does not find in memory incomplete.
 fn failed(error: &rocksdb::Error) -> RowsError {
-    RowsError::Storage(error.to_string())
+    match error.kind() {
+        ErrorKind::Incomplete => RowsError::NotInMemory,
+        _ => RowsError::Storage(error.to_string()),
+    }
 }
 
-impl RowsRead for RocksRows {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
-        self.snapshot.get(key).map_err(|error| failed(&error))
-    }
+fn in_memory() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_read_tier(ReadTier::BlockCache);
+    options
+}
 
-    fn scan(&self, from: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), RowsError> {
+impl RocksRows {
+    fn scan_with(
+        &self,
+        mut options: ReadOptions,
+        (from, end): (&[u8], &[u8]),
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), RowsError> {
         if from >= end {
             return Ok(());
         }
-        let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(end);
         for row in self.snapshot.iterator_opt(IteratorMode::From(from, Direction::Forward), options) {
             let (key, value) = row.map_err(|error| failed(&error))?;
@@ -152,5 +163,83 @@ impl RowsRead for RocksRows {
             }
         }
         Ok(())
+    }
+}
+
+impl RowsRead for RocksRows {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        self.snapshot.get(key).map_err(|error| failed(&error))
+    }
+
+    fn scan(&self, from: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), RowsError> {
+        self.scan_with(ReadOptions::default(), (from, end), visit)
+    }
+
+    fn get_in_memory(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        self.snapshot.get_opt(key, in_memory()).map_err(|error| failed(&error))
+    }
+
+    fn scan_in_memory(
+        &self,
+        from: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), RowsError> {
+        self.scan_with(in_memory(), (from, end), visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u32) -> Vec<u8> {
+        format!("key-{number:06}").into_bytes()
+    }
+
+    fn value(number: u32) -> Vec<u8> {
+        number.to_be_bytes().repeat(64)
+    }
+
+    fn scanned(rows: &Rows, in_memory: bool) -> Result<Vec<Vec<u8>>, RowsError> {
+        let mut found = Vec::new();
+        let mut visit = |key: &[u8], _: &[u8]| {
+            found.push(key.to_vec());
+            found.len() < 20
+        };
+        let (from, end) = (key(500), key(600));
+        let done =
+            if in_memory { rows.scan_in_memory(&from, &end, &mut visit) } else { rows.scan(&from, &end, &mut visit) };
+        done.map(|()| found)
+    }
+
+    /// Never a wrong answer: what is not in memory is told from what is not there.
+    #[test]
+    fn what_is_not_in_memory_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = RocksState::open(folder.path(), true).unwrap();
+        state.write((0..5_000).map(|number| (key(number), Some(value(number)))).collect()).unwrap();
+        let fresh = state.rows();
+        assert_eq!(fresh.get_in_memory(&key(700)).unwrap(), Some(value(700)), "not flushed yet");
+        drop(fresh);
+        state.flush().unwrap();
+        drop(state);
+
+        let state = RocksState::open(folder.path(), false).unwrap();
+        let rows = state.rows();
+        for number in [0, 700, 4_999] {
+            let cold = rows.get_in_memory(&key(number));
+            assert!(matches!(cold, Err(RowsError::NotInMemory)), "{cold:?}");
+            assert_eq!(rows.get(&key(number)).unwrap(), Some(value(number)));
+            assert_eq!(rows.get_in_memory(&key(number)).unwrap(), Some(value(number)));
+        }
+        let cold = scanned(&rows, true);
+        assert!(matches!(cold, Err(RowsError::NotInMemory)), "{cold:?}");
+        let warm = scanned(&rows, false).unwrap();
+        assert_eq!((warm.len(), scanned(&rows, true).unwrap()), (20, warm));
+        match rows.get_in_memory(b"key-000700x") {
+            Ok(None) | Err(RowsError::NotInMemory) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }

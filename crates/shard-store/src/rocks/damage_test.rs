@@ -132,7 +132,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
 /// Shards that cleaning put into one file, one header beside the other.
 async fn merged(folder: &Path, count: u64) -> Vec<Sample> {
     let mut options = options(folder);
-    options.clean.merge_over_files = 1;
+    options.clean.merge_always_over_files = 1;
     let disk = RocksShardStore::open(&options).unwrap();
     let samples: Vec<_> = (10..10 + count).map(|number| Sample::new(number, 1 << 20)).collect();
     for sample in &samples {

@@ -270,8 +270,8 @@ fn add_file(core: &Core, file: IngestedFile, done: oneshot::Sender<()>) -> Answe
     let IngestedFile { id, last, bytes, finishes } = file;
     let result = in_draft(core, |draft| {
         draft.set_file(id, Some(FileRow { last, bytes, live: 0 }));
-        let wanted = finishes.iter().filter(|finish| !comes_too_late(core, finish));
-        wanted.map(|finish| put_finish(draft, finish)).collect::<IndexResult<()>>()
+        let mut wanted = finishes.iter().filter(|finish| !comes_too_late(core, finish));
+        wanted.try_for_each(|finish| put_finish(draft, finish))
     });
     // All of them share the fate of the batch; an error is not to be cloned, its reason is.
     let failure = result.err().map(|error| match error {

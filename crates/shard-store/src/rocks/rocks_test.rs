@@ -520,7 +520,7 @@ async fn a_log_of_many_files_gets_further_instances_which_go_when_they_are_empty
 async fn small_files_of_several_instances_are_merged() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = super::DiskOptions { files_per_log: 3, ..options(folder.path()) };
-    options.clean.merge_over_files = 4;
+    options.clean.merge_always_over_files = 4;
     let disk = RocksShardStore::open(&options).unwrap();
     let samples: Vec<_> = (0..10).map(large).collect();
     for sample in &samples {
@@ -572,7 +572,7 @@ async fn a_file_system_that_hangs_holds_nobody_and_fences_the_disk_until_it_answ
                 std::thread::sleep(Duration::from_millis(1));
             }
             asking.fetch_sub(1, Relaxed);
-            Ok(Space { bytes_total: 1000, bytes_free: 900 })
+            Ok(Space { bytes_total: 1000 << 30, bytes_free: 900 << 30 })
         })
     };
     let options = super::DiskOptions { space: source, hung_after: Duration::from_secs(2), ..options(folder.path()) };
@@ -617,7 +617,7 @@ async fn the_space_is_that_of_the_folder_that_was_opened() {
         let asked = Arc::clone(&asked);
         SpaceSource::new(move |folder| {
             asked.lock().unwrap().push(rustix::fs::fstat(folder)?.st_ino);
-            Ok(Space { bytes_total: 1000, bytes_free: 900 })
+            Ok(Space { bytes_total: 1000 << 30, bytes_free: 900 << 30 })
         })
     };
     let options = super::DiskOptions { space: source, hung_after: Duration::from_millis(200), ..options(&place) };

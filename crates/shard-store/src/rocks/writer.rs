@@ -64,6 +64,7 @@ impl ShardWriter for RocksWriter {
             Target::Wal { units, .. } => {
                 self.vitals.check_space(self.space)?;
                 self.progress.take(&unit)?;
+                self.vitals.space.spend(unit.payload().len() as u64);
                 units.push(unit);
                 Ok(())
             }
@@ -72,6 +73,7 @@ impl ShardWriter for RocksWriter {
                 // A call that is cancelled while it waits has taken nothing: the unit counts once it is on its way.
                 let place = stream.log.reserve().await.map_err(|_| self.vitals.fenced(FenceReason::Closed))?;
                 self.progress.take(&unit)?;
+                self.vitals.space.spend(unit.payload().len() as u64);
                 place.send(LogOrder::Unit { stream: stream.number, stripe, value: UnitValue::Sealed(unit) });
                 Ok(())
             }

@@ -139,7 +139,7 @@ impl Keeper {
     async fn own_part(&self) -> bool {
         let mut whole = true;
         for bucket in &self.declared.buckets {
-            whole &= told(self.store.bucket(bucket).await);
+            whole &= told(&self.store.bucket(bucket).await);
         }
         for key in self.declared.keys.iter().filter(|key| key.secret.is_none()) {
             let kept = async {
@@ -147,7 +147,7 @@ impl Keeper {
                 let pair = self.store.key(key, found.as_ref()).await?;
                 key.file.as_deref().map_or(Ok(()), |file| publish_to_file(file, &pair, found.as_ref()))
             };
-            whole &= told(kept.await.with_context(|| format!("key {}", key.name)));
+            whole &= told(&kept.await.with_context(|| format!("key {}", key.name)));
         }
         whole
     }
@@ -161,7 +161,7 @@ impl Keeper {
         if let Some(name) = self.declared.ca_config_map() {
             match read_ca(&self.config) {
                 Ok(pem) => whole &= alone(publish_ca(&self.client, name, &pem).await)?,
-                Err(error) => whole &= told(Err(error)),
+                Err(error) => whole &= told(&Err(error)),
             }
         }
         if let Some(name) = self.declared.root_secret() {
@@ -194,7 +194,7 @@ impl Keeper {
         };
         match pair {
             Ok(pair) => alone(publish_key(&self.client, secret, &pair, found.as_ref()).await),
-            Err(error) => Ok(told(Err(error))),
+            Err(error) => Ok(told(&Err(error))),
         }
     }
 
@@ -265,8 +265,8 @@ fn read_file(file: &Path) -> Result<String> {
 }
 
 /// Tells what failed. True if nothing did.
-fn told(done: Result<()>) -> bool {
-    if let Err(error) = &done {
+fn told(done: &Result<()>) -> bool {
+    if let Err(error) = done {
         tracing::warn!(error = format!("{error:#}"), "what is declared is not in force; it is tried again");
     }
     done.is_ok()
@@ -277,6 +277,6 @@ fn alone(done: Result<(), KubernetesError>) -> Result<bool, KubernetesError> {
     match done {
         Ok(()) => Ok(true),
         Err(error) if error.concerns_all() => Err(error),
-        Err(error) => Ok(told(Err(error.into()))),
+        Err(error) => Ok(told(&Err(error.into()))),
     }
 }

@@ -1,0 +1,40 @@
+//! `cairn bench`: the harness of `cairn-bench`, which knows nothing of this program.
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use cairn_bench::{BenchArgs, Progress};
+
+use crate::output;
+
+/// What a shell shows for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the command; exit code 1 if anything failed.
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let options = args.options()?;
+    let progress = if io::stderr().is_terminal() { Progress::on(Box::new(io::stderr())) } else { Progress::off() };
+    let report = cairn_bench::bench(&options, &progress)?;
+    // The table first: a file that cannot be written must not cost it.
+    output::line(&cairn_bench::table(&report));
+    if let Some(path) = &args.json {
+        write(path, &report.json().context("write JSON")?)?;
+    }
+    if let Some(path) = &args.html {
+        write(path, &cairn_bench::html(&report))?;
+    }
+    Ok(match (report.interrupted, report.failures()) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, 0) => ExitCode::SUCCESS,
+        (false, _) => ExitCode::FAILURE,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
