@@ -119,7 +119,8 @@ async fn recover_from(config: &Config, cluster_id: u128, disks: &RecoveryDisks) 
         };
         // First of all onto the disks: whatever happens from here on, no other recovery takes this number.
         disks.record_life(new.life).await.context(
-            "a disk cannot record that a recovery began: take it out of the configuration, or free space on it",
+            "a disk cannot record that a recovery began: take it out of the configuration, free space on it, or, if its \
+             CAIRN-RECOVERY is damaged, move that file away",
         )?;
         let recovered = import.begin_life(new)?;
         let report = disks.report(&import.view()?, &key).await.context("compare rows and disks")?;

@@ -1,8 +1,8 @@
 //! Who is served now: a slot and a memory budget, taken before a body is read.
 //!
 //! Nobody queues here. What cannot be served at once is told to slow down, which clients do by themselves. The last
-//! quarter of the slots is kept for access keys that hold less than their share, so one busy key does not shut
-//! others out.
+//! quarter of the slots and of the memory is kept for access keys that hold less than their share, so one busy key does
+//! not shut others out.
 
 use std::{
     collections::HashMap,
@@ -14,17 +14,24 @@ use std::{
 
 use cairn_s3::{S3Error, S3ErrorCode};
 
+/// What is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Held {
+    slots: u64,
+    bytes: u64,
+}
+
 #[derive(Debug, Default)]
 struct Used {
-    slots: usize,
-    bytes: u64,
-    by_key: HashMap<String, usize>,
+    all: Held,
+    /// Keys that hold a slot.
+    by_key: HashMap<String, Held>,
 }
 
 /// Gives out slots.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    slots_max: usize,
+    slots_max: u64,
     bytes_max: u64,
     used: Mutex<Used>,
 }
@@ -43,23 +50,15 @@ impl Slot {
     /// # Errors
     /// `SlowDown`.
     pub(crate) fn hold(&self, bytes: u64) -> Result<(), S3Error> {
-        let mut used = self.admission.used();
-        used.bytes = used.with(bytes, self.admission.bytes_max)?;
+        self.admission.take(&self.access_key, Held { slots: 0, bytes })?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 }
 
-impl Used {
-    /// The bytes in use with so many more.
-    fn with(&self, bytes: u64, bytes_max: u64) -> Result<u64, S3Error> {
-        let all = self.bytes.saturating_add(bytes);
-        if all > bytes_max { Err(S3ErrorCode::SlowDown.into()) } else { Ok(all) }
-    }
-}
-
 impl Admission {
     pub(crate) fn new(slots_max: usize, bytes_max: u64) -> Arc<Self> {
+        let slots_max = u64::try_from(slots_max).unwrap_or(u64::MAX);
         Arc::new(Self { slots_max, bytes_max, used: Mutex::default() })
     }
 
@@ -68,17 +67,25 @@ impl Admission {
     /// # Errors
     /// `SlowDown`.
     pub(crate) fn admit(self: &Arc<Self>, access_key: &str, bytes: u64) -> Result<Slot, S3Error> {
-        let mut used = self.used();
-        let own = used.by_key.get(access_key).copied().unwrap_or(0);
-        let keys = used.by_key.len() + usize::from(own == 0);
-        if !may_take(self.slots_max, used.slots, own, keys) {
-            return Err(S3ErrorCode::SlowDown.into());
-        }
-        used.bytes = used.with(bytes, self.bytes_max)?;
-        used.slots += 1;
-        *used.by_key.entry(access_key.to_owned()).or_default() += 1;
+        self.take(access_key, Held { slots: 1, bytes })?;
         let bytes = AtomicU64::new(bytes);
         Ok(Slot { admission: Arc::clone(self), access_key: access_key.to_owned(), bytes })
+    }
+
+    /// Takes for a key, by the same rule slots and memory.
+    fn take(&self, access_key: &str, asked: Held) -> Result<(), S3Error> {
+        let mut used = self.used();
+        let own = used.by_key.get(access_key).copied().unwrap_or_default();
+        let keys = u64::try_from(used.by_key.len()).unwrap_or(u64::MAX) + u64::from(own.slots == 0);
+        let slots = may_take(self.slots_max, used.all.slots, own.slots, keys, asked.slots);
+        let bytes = may_take(self.bytes_max, used.all.bytes, own.bytes, keys, asked.bytes);
+        if !slots || !bytes {
+            return Err(S3ErrorCode::SlowDown.into());
+        }
+        let add = |held: Held| Held { slots: held.slots + asked.slots, bytes: held.bytes + asked.bytes };
+        used.all = add(used.all);
+        used.by_key.insert(access_key.to_owned(), add(own));
+        Ok(())
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -86,28 +93,27 @@ impl Admission {
     }
 
     #[cfg(test)]
-    fn in_flight(&self) -> usize {
-        self.used().slots
+    fn held(&self) -> Held {
+        self.used().all
     }
 }
 
-/// The rule: `own` slots are held by this key, `keys` are active with it.
-fn may_take(slots_max: usize, used: usize, own: usize, keys: usize) -> bool {
-    if used >= slots_max {
-        return false;
-    }
-    let shared = slots_max - slots_max / 4;
-    used < shared || keys == 1 || own < slots_max.div_ceil(keys)
+/// The rule: `own` of what is `used` are held by this key, `keys` are active with it.
+fn may_take(max: u64, used: u64, own: u64, keys: u64, asked: u64) -> bool {
+    let (all, of_key) = (used.saturating_add(asked), own.saturating_add(asked));
+    let shared = max - max / 4;
+    all <= max && (asked == 0 || all <= shared || keys == 1 || of_key <= max.div_ceil(keys))
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut used = self.admission.used();
-        used.slots -= 1;
-        used.bytes -= self.bytes.load(Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let less = |held: Held| Held { slots: held.slots - 1, bytes: held.bytes - bytes };
+        used.all = less(used.all);
         if let Some(own) = used.by_key.get_mut(&self.access_key) {
-            *own -= 1;
-            if *own == 0 {
+            *own = less(*own);
+            if own.slots == 0 {
                 used.by_key.remove(&self.access_key);
             }
         }
@@ -131,7 +137,7 @@ mod tests {
             (6, 1, 2, true),
             (7, 0, 3, true),
         ] {
-            assert_eq!(may_take(8, used, own, keys), taken, "used {used} own {own} keys {keys}");
+            assert_eq!(may_take(8, used, own, keys, 1), taken, "used {used} own {own} keys {keys}");
         }
     }
 
@@ -148,8 +154,28 @@ mod tests {
         let third = admission.admit("third", 1).unwrap();
         assert_eq!(admission.admit("fourth", 1).unwrap_err().code, S3ErrorCode::SlowDown);
         drop((small, busy, more, third));
-        assert_eq!(admission.in_flight(), 0);
+        assert_eq!(admission.held(), Held::default());
         assert!(admission.used.lock().unwrap().by_key.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_holds_much_memory_leaves_some_for_another() {
+        let admission = Admission::new(80, 100);
+        let small = admission.admit("small", 1).unwrap();
+        let mut busy = Vec::new();
+        while let Ok(slot) = admission.admit("busy", 10) {
+            busy.push(slot);
+        }
+        assert_eq!(busy.len(), 7, "three quarters, since that is over its half");
+        assert_eq!(busy[0].hold(5).unwrap_err().code, S3ErrorCode::SlowDown);
+        small.hold(20).unwrap();
+        assert_eq!(small.hold(10).unwrap_err().code, S3ErrorCode::SlowDown, "no more than there is");
+        busy[0].hold(0).unwrap();
+        drop(busy);
+        small.hold(79).unwrap();
+        small.hold(1).unwrap_err();
+        drop(small);
+        assert_eq!(admission.held(), Held::default());
     }
 
     #[test]
@@ -160,7 +186,7 @@ mod tests {
         first.hold(40).unwrap();
         assert_eq!(first.hold(1).unwrap_err().code, S3ErrorCode::SlowDown);
         drop(first);
-        assert_eq!(admission.used().bytes, 0);
+        assert_eq!(admission.held(), Held::default());
         assert!(admission.admit("key", 60).is_ok());
     }
 }

@@ -7,8 +7,8 @@ use cairn_erasure::{ErasureProfile, StripeLayout};
 use cairn_proto::{AttachNumber, Epoch, GroupId, Index, PgId, SegmentId, Sequence, Slot, WriterId};
 
 use crate::{
-    DeleteOrder, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore, ShardStoreError, ShardWriter, SpaceUse,
-    UnitPlace, WriteMode,
+    DeleteOrder, DeleteReason, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore, ShardStoreError, ShardWriter,
+    SpaceUse, UnitPlace, WriteMode,
 };
 
 /// A shard whose bytes follow from its number.
@@ -159,6 +159,7 @@ pub async fn run(store: &dyn ShardStore) {
     broken_writers(store).await;
     interleaved(store).await;
     orders(store).await;
+    dead_for_ever(store).await;
     attach_numbers(store).await;
     recovery_lists(store).await;
 }
@@ -172,7 +173,31 @@ async fn recovery_lists(store: &dyn ShardStore) {
 }
 
 async fn delete(store: &dyn ShardStore, keys: &[ShardKey], index: u64) -> Result<u64, ShardStoreError> {
-    store.delete(keys, DeleteOrder { index: Index(index) }).await
+    store.delete(keys, DeleteOrder { index: Index(index), reason: DeleteReason::Dead }).await
+}
+
+/// A write that was on its way does not bring a dead shard back; one that moved away may return.
+async fn dead_for_ever(store: &dyn ShardStore) {
+    for (number, bytes) in (700..).zip([1000, 4 << 20]) {
+        let sample = Sample::new(number, bytes);
+        let mut writers = Vec::new();
+        for mode in [WriteMode::New, WriteMode::New, WriteMode::Replace] {
+            let mut writer = sample.begin(store, mode).await.expect("a writer");
+            for stripe in 0..sample.stripes() {
+                writer.write_unit(sample.unit(stripe)).await.expect("a unit");
+            }
+            writers.push(writer);
+        }
+        let order = DeleteOrder { index: Index(100), reason: DeleteReason::Moved };
+        assert_eq!(store.delete(&[sample.key()], order).await.expect("a delete"), 0);
+        writers.remove(0).finish().await.expect("a shard that came back");
+        sample.check(store).await;
+        assert_eq!(delete(store, &[sample.key()], 100).await.expect("a delete"), 1);
+        for writer in writers {
+            assert!(matches!(writer.finish().await, Err(ShardStoreError::Invalid(_))));
+        }
+        sample.check_absent(store).await;
+    }
 }
 
 async fn write_read_list_delete(store: &dyn ShardStore) {

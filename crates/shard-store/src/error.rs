@@ -35,6 +35,14 @@ pub enum FenceReason {
     Closed,
 }
 
+impl ShardStoreError {
+    /// Whether it answers about the shard or the call, and the disk itself is well.
+    #[must_use]
+    pub const fn is_about_the_call(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::StaleOrder { .. } | Self::Invalid(_) | Self::Unit(_))
+    }
+}
+
 /// Errors of a disk.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardStoreError {

@@ -6,6 +6,7 @@
 mod checks;
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
+mod dead;
 mod error;
 mod memory;
 mod rocks;
@@ -18,7 +19,7 @@ pub use memory::{MemoryFaults, MemoryShardStore};
 pub use rocks::{DiskOptions, FolderState, RocksShardStore, inspect, is_mount_point};
 pub use space::{Space, SpaceSource};
 pub use store::{
-    DeleteOrder, DiskState, DiskStatus, Finished, InstanceStatus, ShardHeader, ShardKey, ShardStore, ShardSummary,
-    ShardWriter, SpaceUse, WriteMode,
+    DeleteOrder, DeleteReason, DiskState, DiskStatus, Finished, InstanceStatus, ShardHeader, ShardKey, ShardStore,
+    ShardSummary, ShardWriter, SpaceUse, WriteMode,
 };
 pub use unit::{SealedUnit, UnitError, UnitPlace};

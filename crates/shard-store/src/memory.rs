@@ -19,6 +19,7 @@ use crate::{
     DeleteOrder, DiskState, DiskStatus, FenceReason, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore,
     ShardStoreError, ShardSummary, ShardWriter, SpaceUse, WriteMode,
     checks::{Progress, check_header, is_sound},
+    dead::RecentDead,
 };
 
 /// Size a memory disk claims to have.
@@ -80,6 +81,7 @@ struct Shared {
     attach: AtomicU64,
     answered: Mutex<Index>,
     shards: Mutex<BTreeMap<ShardKey, Shard>>,
+    dead: RecentDead,
     recovery_list: Mutex<Option<Bytes>>,
     faults: MemoryFaults,
     closed: AtomicBool,
@@ -109,6 +111,7 @@ impl MemoryShardStore {
             attach: AtomicU64::new(0),
             answered: Mutex::new(Index(0)),
             shards: Mutex::default(),
+            dead: RecentDead::default(),
             recovery_list: Mutex::default(),
             faults,
             closed: AtomicBool::new(false),
@@ -280,6 +283,7 @@ impl ShardStore for MemoryShardStore {
             return Err(ShardStoreError::StaleOrder { order: order.index, seen: *seen });
         }
         *seen = order.index;
+        self.shared.dead.note(keys, order);
         let mut shards = self.shared.shards();
         Ok(keys.iter().map(|key| u64::from(shards.remove(key).is_some())).sum())
     }
@@ -358,6 +362,7 @@ impl ShardWriter for MemoryWriter {
         self.progress.check_whole()?;
         let Self { shared, mode, exists, shard, .. } = *self;
         let key = shard.header.key;
+        shared.dead.check(key)?;
         let mut shards = shared.shards();
         match mode {
             WriteMode::Replace => drop(shards.insert(key, shard)),

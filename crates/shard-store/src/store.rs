@@ -61,11 +61,22 @@ pub struct Finished {
     pub attach: AttachNumber,
 }
 
-/// An order to delete: only what the group said is dead.
+/// Why shards are deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeleteReason {
+    /// The group said that their segments are dead, which is for ever.
+    Dead,
+    /// Their slots are whole on another disk; they may come back here.
+    Moved,
+}
+
+/// An order to delete: only what the group said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeleteOrder {
     /// The index at which the group said so. A disk refuses an index under the highest it was answered with.
     pub index: Index,
+    /// Why.
+    pub reason: DeleteReason,
 }
 
 /// One line of a disk's listing.
@@ -160,8 +171,8 @@ pub trait ShardStore: Send + Sync + 'static {
     /// Lists shards in order of key, at most `limit` after `after`.
     async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<Vec<ShardSummary>, ShardStoreError>;
 
-    /// Deletes shards; those that do not exist are no error. Answers how many existed. Durable when answered. A write of
-    /// such a shard that was on its way is refused when it finishes: dead is dead for ever.
+    /// Deletes shards; those that do not exist are no error. Answers how many existed. Durable when answered. A write
+    /// of a dead shard that was on its way is refused when it finishes.
     async fn delete(&self, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, ShardStoreError>;
 
     /// Reads a shard from the disk and verifies every unit. Answers the stripes that are bad or missing.

@@ -174,6 +174,36 @@ async fn the_metadata_is_lost_and_comes_back_from_the_disks() -> anyhow::Result<
     Ok(())
 }
 
+/// The snapshot that was recovered is newer than itself: what is newer is given up only beside one of the new life.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_newer_is_given_up_and_the_metadata_can_be_lost_again() -> anyhow::Result<()> {
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    server.run(&["bucket", "create", BUCKET])?;
+    let s3 = client(&server)?;
+    put(&s3, "kept", bytes(1, MIB)).await?;
+    let (dropped, said) = run(&data, &["snapshot", "drop-newer", "--yes"])?;
+    ensure!(!dropped && said.contains("never recovered"), "{said}");
+    server.run(&["snapshot", "create"])?;
+    put(&s3, "newer", bytes(2, MIB)).await?;
+    for life in [1, 2] {
+        server.kill()?;
+        fs::rename(data.join("meta"), data.join(format!("meta.lost-{life}")))?;
+        let (recovered, said) = run(&data, &["recover"])?;
+        ensure!(recovered && said.contains("objects that came back: 1"), "life {life}: {said}");
+        server.restart()?;
+        ensure!(get(&s3, "kept").await? == bytes(1, MIB), "life {life}");
+        server.run(&["snapshot", "drop-newer", "--yes"])?;
+        let before = shards(&server.status()?);
+        server.stop()?;
+        server.restart()?;
+        server.until("they go", WHOLE_WITHIN, |status| shards(status) < before && whole(status))?;
+    }
+    let said = server.run(&["check", "--verify"])?;
+    ensure!(said.contains("all is whole"), "{said}");
+    Ok(())
+}
+
 /// The bytes of a small object, its key in the labels, and the snapshot: sealed wherever they lie.
 #[tokio::test(flavor = "multi_thread")]
 async fn inline_bytes_and_labels_lie_nowhere_in_the_clear() -> anyhow::Result<()> {

@@ -40,15 +40,21 @@ pub(super) async fn put(client: &S3Client<'_>, key: &str, body: &Bytes) -> Done 
     }
 }
 
+fn more_quota(bucket: &str) -> String {
+    format!("delete objects, or raise the quota; Cairn: `cairn bucket quota {bucket} SIZE`")
+}
+
 /// Why a PUT may have been refused.
 pub(super) fn put_refused(refusal: &Refusal, client: &S3Client<'_>) -> Trouble {
     let target = client.target;
     let remedy = match refusal.code.as_str() {
+        // Cairn's code for it; other servers have one of their own.
+        "AccessDenied" if refusal.message.contains("quota") => more_quota(&target.bucket),
         "AccessDenied" => format!(
             "the key may read only, or its prefix is not `{}`; Cairn: `cairn key list`, `cairn key create --bucket {}`",
             target.prefix, target.bucket
         ),
-        "QuotaExceeded" => format!("raise the quota: `cairn bucket quota {} SIZE`", target.bucket),
+        "QuotaExceeded" => more_quota(&target.bucket),
         "EntityTooLarge" => "a proxy or the server limits the size of a body (nginx: client_max_body_size)".to_owned(),
         _ if refusal.status == 413 => "a proxy limits the size of a body (nginx: client_max_body_size)".to_owned(),
         _ if refusal.status == 507 => "the disks are full (Cairn: `cairn status`)".to_owned(),

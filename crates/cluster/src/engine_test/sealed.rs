@@ -139,6 +139,15 @@ async fn a_snapshot_is_read_back_from_any_k_disks_and_three_are_kept() {
     }
     disks(&[0, 1, 2, 3, 4]).read_snapshot(&found[0], &test_key(), &mut |_| Ok(())).await.unwrap();
 
+    // A list that cannot be read is not written over, and stops the others too.
+    let (damaged, listed) = (b"rubbish".to_vec(), world.disk(4).recovery_list().await.unwrap());
+    world.disk(5).set_recovery_list(damaged.clone().into()).await.unwrap();
+    let refused = disks(&[4, 5]).record_life(3).await.unwrap_err().to_string();
+    assert!(refused.contains(&world.disk(5).id().to_string()), "{refused}");
+    assert_eq!(world.disk(5).recovery_list().await.unwrap().as_deref(), Some(&damaged[..]));
+    assert_eq!(world.disk(4).recovery_list().await.unwrap(), listed);
+    assert_eq!(world.engine.write_snapshot().await.unwrap().disks, 6, "a running store mends it");
+
     disks(&[0, 1]).record_life(3).await.unwrap();
     assert_eq!(disks(&[1, 2]).snapshots().await.0, 3);
     assert_eq!(disks(&[1, 2]).snapshots().await.1.len(), 3, "what was listed stays listed");

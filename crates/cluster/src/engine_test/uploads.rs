@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::ops::{PartCommit, PartRange};
 use crate::options::EngineOptions;
 use crate::testing::{World, bytes_of, options};
-use crate::write::{WriteKind, WriteTarget};
+use crate::write::{OwnUpload, WriteKind, WriteTarget};
 
 async fn put_part(world: &World, upload: UploadId, number: u16, bytes: &Bytes) -> Result<(), EngineError> {
     let length = Some(u64::try_from(bytes.len()).unwrap());
@@ -89,6 +89,21 @@ async fn an_aborted_upload_takes_no_more_parts() {
     let late = put_part(&world, upload, 2, &bytes_of(100, 45)).await;
     assert!(matches!(late, Err(EngineError::NoSuchUpload)));
     assert!(matches!(world.engine.upload(world.bucket, "key", upload).await, Err(EngineError::NoSuchUpload)));
+}
+
+#[tokio::test]
+async fn an_own_upload_whose_parts_failed_is_removed_whatever_is_known_of_the_last_one() {
+    let world = World::new(6).await;
+    for error in [EngineError::Unknown, EngineError::invalid("a part was refused")] {
+        let object = world.commit("key");
+        let upload = OwnUpload::open(world.engine.shared(), &object).await.unwrap();
+        let id = upload.id;
+        let unknown = matches!(error, EngineError::Unknown);
+        let ended = upload.end(Err(error)).await;
+        assert_eq!(matches!(ended, Err(EngineError::Unknown)), unknown, "{ended:?}");
+        let gone = world.engine.upload(world.bucket, "key", id).await;
+        assert!(matches!(gone, Err(EngineError::NoSuchUpload)), "{gone:?}");
+    }
 }
 
 #[tokio::test]

@@ -91,14 +91,20 @@ impl RecoveryDisks {
     /// Tells all disks that a life begins, so that no later recovery takes its number again.
     ///
     /// # Errors
-    /// Where a disk cannot keep it.
+    /// Where a disk cannot keep it, or its list cannot be read: what it says of snapshots and lives is not written over.
+    /// All lists are read before any is written.
     pub async fn record_life(&self, life: u64) -> Result<(), EngineError> {
+        let mut lists = Vec::new();
         for disk in &self.disks {
-            let known = disk.recovery_list().await.ok().flatten();
-            let mut list = known.and_then(|bytes| RecoveryList::decode(&bytes).ok()).unwrap_or_default();
+            let mut list = match disk.recovery_list().await? {
+                None => RecoveryList::default(),
+                Some(bytes) => RecoveryList::decode(&bytes).unwrap_or_default(),
+            };
             list.life = life;
-            let encoded = list.encode().map_err(|error| EngineError::Invalid(error.to_string()))?;
-            disk.set_recovery_list(encoded).await?;
+            lists.push((disk, list.encode().map_err(|error| EngineError::Invalid(error.to_string()))?));
+        }
+        for (disk, list) in lists {
+            disk.set_recovery_list(list).await?;
         }
         Ok(())
     }

@@ -40,10 +40,19 @@ impl Engine {
     /// Gives up what a recovery forgot: its segments are dead from now on, and the next inventory of
     /// each disk deletes them: within a day, or after a restart.
     ///
+    /// The recovered snapshot is among them, since it is newer than itself: before it goes there is one of this life.
+    ///
     /// # Errors
-    /// Where the metadata group does not answer.
+    /// [`EngineError::Invalid`] where nothing was recovered; as [`Self::write_snapshot`].
     pub async fn drop_forgotten(&self) -> Result<(), EngineError> {
         let shared = self.shared();
+        let (lives, snapshots) = look(shared, |view| Ok((view.lives()?, view.snapshots()?))).await?;
+        if lives.is_empty() {
+            return Err(EngineError::invalid("this store was never recovered: there is nothing to give up"));
+        }
+        if snapshots.is_empty() {
+            self.write_snapshot().await?;
+        }
         shared.meta.propose(Command::DropForgotten {}).await?;
         Ok(())
     }

@@ -116,11 +116,7 @@ impl DiskCalls {
 
     fn failed(&self, disk: DiskId, error: ShardStoreError) -> CallError {
         match error {
-            // Answers about the shard or the call, not about the disk.
-            ShardStoreError::NotFound { .. }
-            | ShardStoreError::StaleOrder { .. }
-            | ShardStoreError::Invalid(_)
-            | ShardStoreError::Unit(_) => {
+            error if error.is_about_the_call() => {
                 self.worked(disk);
                 CallError::Failed(error)
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cairn_meta::{Command, DiskRow, MetaError, MetaView, PgRow};
 use cairn_proto::{AttachNumber, DiskId, Index, PgId, SegmentId, Slot};
-use cairn_shard_store::{DeleteOrder, ShardKey, ShardSummary};
+use cairn_shard_store::{DeleteOrder, DeleteReason, ShardKey, ShardSummary};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -156,7 +156,7 @@ impl Upkeep {
             }
         }
         if !whole.is_empty() {
-            let order = DeleteOrder { index };
+            let order = DeleteOrder { index, reason: DeleteReason::Moved };
             // Refused or failed, the shard stays until the next inventory.
             let _deleted = self
                 .calls

@@ -269,7 +269,10 @@ impl Upkeep {
                 Ok(Ok(finished)) => Some(Rebuilt { slot, disk, attach: finished.attach }),
                 Ok(Err(error)) => {
                     debug!(%disk, %error, "a repaired shard was not finished");
-                    self.shared.disks.note_failure(disk);
+                    // A segment that died meanwhile is no failure of its disk.
+                    if !error.is_about_the_call() {
+                        self.shared.disks.note_failure(disk);
+                    }
                     None
                 }
                 Err(_) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_meta::{BATCH_ROWS_MAX, Verdict};
 use cairn_proto::{DiskId, Index, SegmentId};
-use cairn_shard_store::{DeleteOrder, ShardKey, ShardStoreError};
+use cairn_shard_store::{DeleteOrder, DeleteReason, ShardKey, ShardStoreError};
 use futures_util::future::join_all;
 use tracing::error;
 
@@ -82,7 +82,7 @@ impl Upkeep {
     async fn order_disk(&self, disk: DiskId, keys: Vec<ShardKey>, index: Index) -> (DiskId, Result<u64, CallError>) {
         let mut count = 0;
         for keys in keys.chunks(BATCH_ROWS_MAX) {
-            let order = DeleteOrder { index };
+            let order = DeleteOrder { index, reason: DeleteReason::Dead };
             let keys = keys.to_vec();
             let answer = self
                 .calls

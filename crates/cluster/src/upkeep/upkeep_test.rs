@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_meta::MetaError;
-use cairn_proto::Slot;
-use cairn_shard_store::ShardStore;
+use cairn_proto::{Index, Slot};
+use cairn_shard_store::{DeleteOrder, DeleteReason, ShardStore};
 
 use super::plan_inventory::WantedShard;
 use super::repair::RepairState;
@@ -201,6 +201,23 @@ async fn a_disk_that_fails_every_write_keeps_only_its_own_shards_waiting() {
     world.repair().await;
     assert_eq!(world.missing().await, 0);
     world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_segment_that_dies_while_it_is_repaired_is_no_failure_of_its_disk() {
+    let world = World::new(6).await;
+    world.put("a", OBJECT).await;
+    world.settle().await;
+    let disk = world.disk(2);
+    let key = world.keys_on(&disk).await[0];
+    let pg = disk.header(key).await.unwrap().unwrap().pg;
+    // As if the order came between the repair's look at the rows and its last unit.
+    disk.delete(&[key], DeleteOrder { index: Index(u64::MAX), reason: DeleteReason::Dead }).await.unwrap();
+    let wanted = vec![WantedShard { pg, segment: key.segment, slot: key.slot }];
+    assert_eq!(world.up.report_missing(disk.id(), wanted).await.unwrap(), 1);
+    world.up.repair_step().await.unwrap();
+    assert!(disk.header(key).await.unwrap().is_none(), "it does not come back");
+    assert_eq!(world.engine.shared().disks.failures(disk.id()), 0);
 }
 
 #[tokio::test]

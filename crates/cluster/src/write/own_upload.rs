@@ -46,22 +46,17 @@ impl<'a> OwnUpload<'a> {
 
     /// Makes the object of it, if all its parts were `put`; else it is removed.
     pub(crate) async fn end(self, put: Result<(), EngineError>) -> Result<Committed, EngineError> {
-        let committed = match put {
-            Ok(()) => self.complete().await,
-            Err(error) => Err(error),
-        };
-        match committed {
-            Ok(committed) => return Ok(committed),
-            // It may be completed, and must not be aborted; if not it dies with its writer.
-            Err(EngineError::Unknown) => return Err(EngineError::Unknown),
-            Err(_) => self.abort().await,
+        if let Err(error) = put {
+            // Whether the last part is there or not, nothing was completed.
+            self.abort().await;
+            return Err(told(error));
         }
-        committed.map_err(|error| match error {
-            EngineError::NoSuchUpload => {
-                EngineError::unavailable("our writer was closed while the object was put together")
-            }
-            error => error,
-        })
+        let completed = self.complete().await;
+        // Unknown, it may be completed, and must not be aborted; if it is not, it dies with its writer.
+        if matches!(&completed, Err(error) if !matches!(error, EngineError::Unknown)) {
+            self.abort().await;
+        }
+        completed.map_err(told)
     }
 
     async fn complete(&self) -> Result<Committed, EngineError> {
@@ -82,5 +77,14 @@ impl<'a> OwnUpload<'a> {
         if let Err(error) = self.shared.writer.commit(abort).await {
             tracing::warn!(%error, upload = %self.id, "the upload of a failed large object stays until its writer is closed");
         }
+    }
+}
+
+fn told(error: EngineError) -> EngineError {
+    match error {
+        EngineError::NoSuchUpload => {
+            EngineError::unavailable("our writer was closed while the object was put together")
+        }
+        error => error,
     }
 }

@@ -95,10 +95,15 @@ fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
     Ok(bytes)
 }
 
-/// One bounded round. Answers the bytes of the files dropped.
+/// One bounded round. Answers the bytes of the files dropped: none while another round is at work, since each that
+/// waited would hold a permit that reads need.
 pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
     let core = &open.core;
-    let _one_at_a_time = core.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one_at_a_time = match core.cleaning.try_lock() {
+        Ok(one) => one,
+        Err(TryLockError::Poisoned(one)) => one.into_inner(),
+        Err(TryLockError::WouldBlock) => return Ok(0),
+    };
     let mut freed = drop_all_dead(open)?;
     freed += compact_wal_lane(core)?;
     let files = core.cleanable();

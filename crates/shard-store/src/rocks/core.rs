@@ -1,7 +1,7 @@
 //! What the threads and calls of one open disk share.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,8 +20,8 @@ use super::{
     logs::Logs,
 };
 use crate::{
-    DiskState, DiskStatus, FenceReason, InstanceStatus, ShardKey, ShardStoreError, SpaceUse, rocks::rows::FileRow,
-    space::SpaceGuard,
+    DiskState, DiskStatus, FenceReason, InstanceStatus, ShardStoreError, SpaceUse, dead::RecentDead,
+    rocks::rows::FileRow, space::SpaceGuard,
 };
 use cairn_proto::{AttachNumber, DiskId};
 
@@ -165,7 +165,7 @@ pub(super) struct Core {
     /// Files that could not be cleaned since a unit in them cannot be read; left alone until the next start.
     pub unclean: Mutex<HashSet<FileId>>,
     /// Shards that were ordered dead lately: a write of one that was on its way must not bring it back.
-    pub dead: Mutex<RecentDead>,
+    pub dead: RecentDead,
     /// The last field: dropped when the instances that opened their files by it are closed.
     pub pin: Arc<Pin>,
 }
@@ -182,7 +182,7 @@ pub(super) struct CleanLimits {
     /// More small files than this, and they are merged whatever clients do.
     pub merge_always_over_files: usize,
     /// Files smaller than these are small: of each size apart, so that a byte is merged no more often than there are
-    /// sizes.
+    /// sizes while no client writes. One that does cuts the open file short, and what was merged may be merged again.
     pub small_file_bytes: [u64; 2],
     /// Dead bytes of the WAL lane that are worth a compaction.
     pub wal_dead_bytes_min: u64,
@@ -210,34 +210,6 @@ impl Core {
         let mut instances = vec![index_status(&self.index.db)];
         instances.extend(self.logs.all().into_iter().map(|(name, log)| log_status(&log, name)));
         *self.vitals.instances.lock().unwrap_or_else(PoisonError::into_inner) = instances;
-    }
-}
-
-/// The shards of the latest delete orders, so many that a write which was on its way when its shard was ordered dead
-/// finds it here. What is pushed out is the inventory's to find.
-#[derive(Debug, Default)]
-pub(super) struct RecentDead {
-    order: VecDeque<ShardKey>,
-    keys: HashSet<ShardKey>,
-}
-
-impl RecentDead {
-    const MAX: usize = 32_768;
-
-    pub(super) fn add(&mut self, key: ShardKey) {
-        if !self.keys.insert(key) {
-            return;
-        }
-        self.order.push_back(key);
-        if self.order.len() > Self::MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.keys.remove(&oldest);
-        }
-    }
-
-    pub(super) fn has(&self, key: ShardKey) -> bool {
-        self.keys.contains(&key)
     }
 }
 

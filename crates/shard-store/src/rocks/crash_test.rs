@@ -19,7 +19,7 @@ use super::{
     DiskOptions, RocksShardStore,
     testing::{check_balance, options, seed},
 };
-use crate::{DeleteOrder, ShardStore, WriteMode, conformance::Sample};
+use crate::{DeleteOrder, DeleteReason, ShardStore, WriteMode, conformance::Sample};
 
 pub(super) const FOLDER_VARIABLE: &str = "CAIRN_TEST_FOLDER";
 const SEED_VARIABLE: &str = "CAIRN_TEST_SEED";
@@ -195,7 +195,7 @@ async fn work(disk: Arc<RocksShardStore>, worker: u64, round: u64, mut rng: StdR
                 let (number, bytes) = own.swap_remove(rng.random_range(0..own.len()));
                 say("delete", number, bytes);
                 let keys = [Sample::new(number, bytes).key()];
-                let order = DeleteOrder { index: Index(round) };
+                let order = DeleteOrder { index: Index(round), reason: DeleteReason::Dead };
                 assert_eq!(disk.delete(&keys, order).await.unwrap(), 1);
                 say("deleted", number, bytes);
             }

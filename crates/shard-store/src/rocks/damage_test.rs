@@ -13,7 +13,8 @@ use super::{
     testing::{check_balance, delete, du, files_in, open, options, seed},
 };
 use crate::{
-    DeleteOrder, DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode, conformance::Sample,
+    DeleteOrder, DeleteReason, DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode,
+    conformance::Sample,
 };
 
 fn flip(file: &Path, at: u64) {
@@ -100,7 +101,9 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         samples[0].write(&*disk, WriteMode::Replace).await.unwrap();
         let small = Sample::new(9, 1000);
         small.write(&*disk, WriteMode::New).await.unwrap();
-        disk.delete(&[Sample::new(30, 1000).key()], DeleteOrder { index: MetaIndex(70) }).await.unwrap();
+        disk.delete(&[Sample::new(30, 1000).key()], DeleteOrder { index: MetaIndex(70), reason: DeleteReason::Dead })
+            .await
+            .unwrap();
         disk.close().await;
         let index = folder.path().join("index");
         match damage {

@@ -7,7 +7,7 @@
 //! - C: the batch is written, not synced, or synced and not answered. Each batch is whole or absent after a restart;
 //!   nothing of it was acknowledged. Covered by the crash test, whose rounds end at any moment.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use cairn_proto::{AttachNumber, Index as MetaIndex};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use super::{
     keys::{CF_LOG_STATE, FileId, LogKey, STATE_ANSWERED, STATE_ATTACH},
     rows::{FileRow, HeaderFields, Lane, LogPlace, ShardRow, encode},
 };
-use crate::{FenceReason, Finished, SealedUnit, ShardKey, ShardStoreError, WriteMode};
+use crate::{DeleteOrder, FenceReason, Finished, SealedUnit, ShardKey, ShardStoreError, WriteMode};
 
 /// Orders that may wait: with shards of the WAL lane, 4 MiB.
 pub(super) const QUEUE_MAX: usize = 64;
@@ -76,7 +76,7 @@ pub(super) enum IndexOrder {
     },
     Delete {
         keys: Vec<ShardKey>,
-        index: MetaIndex,
+        order: DeleteOrder,
         reply: Reply<u64>,
     },
     /// The shards of a file come into being.
@@ -138,11 +138,9 @@ fn sync(core: &Core) -> Result<(), FenceReason> {
 fn apply(core: &Core, order: IndexOrder) -> Option<Answer> {
     match order {
         IndexOrder::Small { header, payload_bytes, units, mode, reply } => {
-            let result = if is_dead(core, header.key) {
-                Err(DEAD)
-            } else {
-                in_draft(core, |draft| put_small(draft, header, payload_bytes, &units, mode))
-            };
+            let living = core.dead.check(header.key);
+            let put = || in_draft(core, |draft| put_small(draft, header, payload_bytes, &units, mode));
+            let result = living.and_then(|()| put());
             Some(finished(reply, result))
         }
         IndexOrder::Confirm { key, reply } => {
@@ -150,8 +148,8 @@ fn apply(core: &Core, order: IndexOrder) -> Option<Answer> {
             let result = found.and_then(|found| found.then_some(()).ok_or(ShardStoreError::NotFound { key }));
             Some(finished(reply, result))
         }
-        IndexOrder::Delete { keys, index, reply } => {
-            let result = delete(core, &keys, index);
+        IndexOrder::Delete { keys, order, reply } => {
+            let result = delete(core, &keys, order);
             Some(answer(reply, move |_| result))
         }
         IndexOrder::File { file, done } => Some(add_file(core, file, done)),
@@ -215,16 +213,13 @@ fn put_small(
     draft.put_units(key, units)
 }
 
-fn delete(core: &Core, keys: &[ShardKey], order: MetaIndex) -> Result<u64, ShardStoreError> {
-    let seen = MetaIndex(core.vitals.answered.load(Relaxed));
-    if order < seen {
-        return Err(ShardStoreError::StaleOrder { order, seen });
+fn delete(core: &Core, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, ShardStoreError> {
+    let (index, seen) = (order.index, MetaIndex(core.vitals.answered.load(Relaxed)));
+    if index < seen {
+        return Err(ShardStoreError::StaleOrder { order: index, seen });
     }
-    keep_answered(core, order)?;
-    {
-        let mut dead = core.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().for_each(|key| dead.add(*key));
-    }
+    keep_answered(core, index)?;
+    core.dead.note(keys, order);
     let existed = in_draft(core, |draft| {
         let mut existed = 0;
         for key in keys {
@@ -233,10 +228,10 @@ fn delete(core: &Core, keys: &[ShardKey], order: MetaIndex) -> Result<u64, Shard
                 existed += 1;
             }
         }
-        draft.set_state(STATE_ANSWERED, order)?;
+        draft.set_state(STATE_ANSWERED, index)?;
         Ok(existed)
     })?;
-    core.vitals.answered.store(order.0, Relaxed);
+    core.vitals.answered.store(index.0, Relaxed);
     Ok(existed)
 }
 
@@ -253,16 +248,12 @@ fn keep_answered(core: &Core, order: MetaIndex) -> Result<(), ShardStoreError> {
     put().map_err(|e| core.vitals.fail_writes(&format!("answered index: {e}")))
 }
 
-/// What a write of a dead shard is told; nobody waits for it but a repair that came too late.
-const DEAD: ShardStoreError = ShardStoreError::Invalid("the shard was ordered dead");
-
-fn is_dead(core: &Core, key: ShardKey) -> bool {
-    core.dead.lock().unwrap_or_else(PoisonError::into_inner).has(key)
-}
-
-/// A move of a shard that was deleted meanwhile changes nothing either, and is no error.
-fn comes_too_late(core: &Core, finish: &LogFinish) -> bool {
-    matches!(finish.kind, FinishKind::Write(_)) && is_dead(core, finish.header.key)
+/// A write of a shard that was ordered dead comes too late. A move of one changes nothing either, and is no error.
+fn outcome_of(core: &Core, finish: &LogFinish) -> Result<Finished, ShardStoreError> {
+    if matches!(finish.kind, FinishKind::Write(_)) {
+        core.dead.check(finish.header.key)?;
+    }
+    Ok(Finished { attach: core.vitals.attach() })
 }
 
 /// The rows of a file's shards, and the file's own, in one batch.
@@ -270,7 +261,7 @@ fn add_file(core: &Core, file: IngestedFile, done: oneshot::Sender<()>) -> Answe
     let IngestedFile { id, last, bytes, finishes } = file;
     let result = in_draft(core, |draft| {
         draft.set_file(id, Some(FileRow { last, bytes, live: 0 }));
-        let mut wanted = finishes.iter().filter(|finish| !comes_too_late(core, finish));
+        let mut wanted = finishes.iter().filter(|finish| outcome_of(core, finish).is_ok());
         wanted.try_for_each(|finish| put_finish(draft, finish))
     });
     // All of them share the fate of the batch; an error is not to be cloned, its reason is.
@@ -284,8 +275,7 @@ fn add_file(core: &Core, file: IngestedFile, done: oneshot::Sender<()>) -> Answe
             core.pending.release(&finish.held);
             let answer = match failure {
                 Some(reason) => Err(core.vitals.fenced(reason.clone())),
-                None if comes_too_late(core, &finish) => Err(DEAD),
-                None => Ok(Finished { attach: core.vitals.attach() }),
+                None => outcome_of(core, &finish),
             };
             let _ = finish.reply.send(answer);
         }

@@ -342,8 +342,8 @@ impl ShardStore for RocksShardStore {
         loop {
             // Once at least: an order without keys still tells the group's index.
             let (batch, after) = rest.split_at(rest.len().min(DELETE_BATCH));
-            let (keys, index) = (batch.to_vec(), order.index);
-            existed += self.order(|reply| IndexOrder::Delete { keys, index, reply }).await?;
+            let keys = batch.to_vec();
+            existed += self.order(|reply| IndexOrder::Delete { keys, order, reply }).await?;
             rest = after;
             if rest.is_empty() {
                 break;

@@ -21,7 +21,8 @@ use super::{
     testing::{check_balance, delete, du, files_in, open, options},
 };
 use crate::{
-    DeleteOrder, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource, SpaceUse, WriteMode,
+    DeleteOrder, DeleteReason, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource, SpaceUse,
+    WriteMode,
     conformance::{self, Sample},
 };
 
@@ -54,7 +55,7 @@ async fn a_disk_conforms_and_is_the_same_after_a_restart() {
     assert_eq!(disk.list(None, 100).await.unwrap(), before);
     assert_eq!((disk.attach(), disk.core().answered()), (AttachNumber(7), Index(100)));
     assert!(disk.core().start > start, "no key is used twice");
-    let stale = disk.delete(&[], DeleteOrder { index: Index(99) }).await;
+    let stale = disk.delete(&[], DeleteOrder { index: Index(99), reason: DeleteReason::Dead }).await;
     assert!(matches!(stale, Err(ShardStoreError::StaleOrder { .. })));
     assert!(disk.scrub(before[0].key).await.unwrap().is_empty());
     large(1).write(&*disk, WriteMode::New).await.unwrap();
@@ -176,7 +177,9 @@ async fn the_first_failed_sync_ends_writing_until_a_restart_and_the_second_for_g
         set(&disk, |faults| &faults.index_sync);
         assert!(is_write_failed(&small.write(&*disk, WriteMode::New).await));
         assert!(is_write_failed(&large(9).write(&*disk, WriteMode::New).await));
-        assert!(is_write_failed(&disk.delete(&[large(run).key()], DeleteOrder { index: Index(1) }).await));
+        assert!(is_write_failed(
+            &disk.delete(&[large(run).key()], DeleteOrder { index: Index(1), reason: DeleteReason::Dead }).await
+        ));
         assert!(is_write_failed(&disk.set_attach(AttachNumber(1)).await));
         assert!(disk.clean().await.is_err());
         large(run).check(&*disk).await;
@@ -315,25 +318,7 @@ async fn a_write_that_finds_no_space_is_no_failed_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_ordered_dead_does_not_come_back_by_a_write_that_was_on_its_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = open(folder.path());
-    for sample in [large(1), Sample::new(2, 1000)] {
-        let mut writer = sample.begin(&*disk, WriteMode::New).await.unwrap();
-        for stripe in 0..sample.stripes() {
-            writer.write_unit(sample.unit(stripe)).await.unwrap();
-        }
-        assert_eq!(delete(&disk, &[sample.key()]).await, 0);
-        assert!(matches!(writer.finish().await, Err(ShardStoreError::Invalid(_))));
-        sample.check_absent(&*disk).await;
-    }
-    large(3).write(&*disk, WriteMode::New).await.unwrap();
-    check_balance(&disk.core());
-    disk.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delete_does_not_wait_for_cleaning() {
+async fn nobody_waits_for_cleaning() {
     let folder = tempfile::tempdir().unwrap();
     let disk = open(folder.path());
     large(1).write(&*disk, WriteMode::New).await.unwrap();
@@ -342,11 +327,14 @@ async fn a_delete_does_not_wait_for_cleaning() {
     let (disk_too, keys) = (Arc::clone(&disk), [large(1).key()]);
     let deleting = std::thread::spawn(move || {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
-            let deleted = disk_too.delete(&keys, DeleteOrder { index: Index(1) });
+            let deleted = disk_too.delete(&keys, DeleteOrder { index: Index(1), reason: DeleteReason::Dead });
             tokio::time::timeout(Duration::from_secs(20), deleted).await.expect("it does not wait").unwrap()
         })
     });
     assert_eq!(deleting.join().unwrap(), 1);
+    let second = Arc::clone(&disk);
+    let second = std::thread::spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(second.clean()));
+    assert_eq!(second.join().unwrap().unwrap(), 0, "a second round leaves it to the first");
     drop(cleaning);
     drop(core);
     assert!(disk.clean().await.unwrap() > 0, "cleaning drops it");

@@ -29,7 +29,7 @@ use super::{
     read::stored_unit,
     rows::{Identity, Lane, ShardRow, decode, encode},
 };
-use crate::{ShardStoreError, checks::is_sound, space::SpaceGuard};
+use crate::{ShardStoreError, checks::is_sound, dead::RecentDead, space::SpaceGuard};
 
 /// Index blocks and rows of a disk that are kept in memory.
 const CACHE_BYTES: usize = 8 << 20;
@@ -68,7 +68,7 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         clean: options.clean,
         file_bytes_max: options.file_bytes_max,
         unclean: Mutex::new(HashSet::new()),
-        dead: Mutex::default(),
+        dead: RecentDead::default(),
         pin: Arc::new(pin),
     };
     core.vitals.look(&core.pin);

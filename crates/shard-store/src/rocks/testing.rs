@@ -11,7 +11,7 @@ use cairn_proto::{DiskId, Index};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{DiskOptions, RocksShardStore, core::Core};
-use crate::{DeleteOrder, ShardKey, ShardStore, Space, SpaceSource};
+use crate::{DeleteOrder, DeleteReason, ShardKey, ShardStore, Space, SpaceSource};
 
 /// From `CAIRN_SEED`, else drawn; said, so that a failure can be repeated.
 pub(super) fn seed() -> u64 {
@@ -34,7 +34,7 @@ pub(super) fn open(folder: &Path) -> Arc<RocksShardStore> {
 }
 
 pub(super) async fn delete(disk: &RocksShardStore, keys: &[ShardKey]) -> u64 {
-    disk.delete(keys, DeleteOrder { index: Index(1) }).await.unwrap()
+    disk.delete(keys, DeleteOrder { index: Index(1), reason: DeleteReason::Dead }).await.unwrap()
 }
 
 /// Bytes of all files in a folder.
