@@ -71,6 +71,11 @@ package: setup-build ## Builds the Debian package of a release build into target
 	$(CARGO) build --release --locked -p cairn
 	deploy/deb/build "$${CARGO_TARGET_DIR:-target}/release/cairn" "$${CARGO_TARGET_DIR:-target}/packages"
 
+.PHONY: arm64
+arm64: setup-test ## Cross-builds the arm64 binary and passes the demo's round trip with it under qemu-user: make arm64 [PROFILE=release]
+	@tools/packages g++-aarch64-linux-gnu libc6-dev-arm64-cross
+	VENV=$(VENV) tools/arm64 $(or $(PROFILE),dev)
+
 .PHONY: package-test
 package-test: build ## Installs, runs, upgrades and purges the Debian package in a copy of this system, and runs the image's files alone. Needs root.
 	@tools/packages dpkg-dev binutils systemd

@@ -12,7 +12,7 @@ use crate::{
     admission::{Admission, Slot},
     auth::PresignedUrl,
     authorize::{Action, authorize},
-    body::{HASHED_BYTES, Inbound, Payload, PayloadOptions},
+    body::{HASHED_BYTES, Hasher, Inbound, Payload, PayloadOptions},
     error::answer_for,
     identities::{Identities, Identity},
     metrics::Metrics,
@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
+    pub(crate) hasher: Hasher,
 }
 
 impl Shared {
@@ -140,7 +141,8 @@ impl Call {
         etag: EtagKind,
     ) -> Result<Payload, S3Error> {
         let inbound = self.inbound.take().ok_or(S3ErrorCode::InternalError)?;
-        let options = PayloadOptions { kind: self.payload, chunk_signer: self.chunk_signer.take(), fallback, etag };
+        let (hasher, kind, chunk_signer) = (self.shared.hasher.clone(), self.payload, self.chunk_signer.take());
+        let options = PayloadOptions { hasher, kind, chunk_signer, fallback, etag };
         Payload::new(inbound, &self.headers, options)
     }
 

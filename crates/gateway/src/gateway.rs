@@ -7,7 +7,7 @@ use cairn_meta::Clock;
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
-    admission::Admission, call::Shared, error::GatewayError, identities::Identities, metrics::Metrics,
+    admission::Admission, body::Hasher, call::Shared, error::GatewayError, identities::Identities, metrics::Metrics,
     options::GatewayOptions, router::Router, secret::SecretSealer, server::Server, tasks::Tasks, tls::TlsSource,
 };
 
@@ -48,6 +48,7 @@ impl Gateway {
             admission: Admission::new(options.requests_max, options.memory_bytes_max),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
+            hasher: Hasher::default(),
         });
         if let Some(tls) = &tls {
             tasks.spawn(watch_certificate(Arc::clone(tls), Arc::clone(&options), clock, metrics, tasks.clone()));

@@ -3,13 +3,17 @@
 //! Nothing may be committed before [`BodyVerifier::finish`] said yes.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use md5::Md5;
+use bytes::Bytes;
+use cairn_digest::{Md5, Stream};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumHasher, PayloadKind, RequestChecksums, S3Error, S3ErrorCode, Trailers,
 };
+
+/// Bodies that are hashed side by side.
+pub const BODIES_AT_ONCE: usize = cairn_digest::LANES;
 
 /// What a whole and right body is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +69,7 @@ impl BodyVerifier {
         };
         Self {
             byte_count: 0,
-            md5: Some(Md5::new()),
+            md5: Some(Md5::default()),
             fast: None,
             expected_sha256,
             sha256: expected_sha256.map(|_| Sha256::new()),
@@ -78,16 +82,31 @@ impl BodyVerifier {
     #[must_use]
     pub fn with_fast_tag(mut self) -> Self {
         self.fast = Some(FastHasher(Box::default()));
-        self.md5 = self.announced.content_md5.map(|_| Md5::new());
+        self.md5 = self.announced.content_md5.map(|_| Md5::default());
         self
     }
 
     /// Takes bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.byte_count += bytes.len() as u64;
         if let Some(hasher) = &mut self.md5 {
             hasher.update(bytes);
         }
+        self.update_others(bytes);
+    }
+
+    /// Takes the bytes of several bodies: their MD5s are computed side by side.
+    pub fn update_many<'a>(bodies: impl IntoIterator<Item = (&'a mut Self, &'a [Bytes])>) {
+        let mut streams = Vec::new();
+        for (body, pieces) in bodies {
+            pieces.iter().for_each(|piece| body.update_others(piece));
+            streams.extend(body.md5.as_mut().map(|md5| Stream::new(md5, pieces)));
+        }
+        cairn_digest::update_many(streams);
+    }
+
+    /// All but the MD5.
+    fn update_others(&mut self, bytes: &[u8]) {
+        self.byte_count += bytes.len() as u64;
         if let Some(FastHasher(hasher)) = &mut self.fast {
             hasher.update(bytes);
         }
@@ -107,7 +126,7 @@ impl BodyVerifier {
         if let (Some(expected), Some(hasher)) = (self.expected_sha256, self.sha256) {
             check_sha256(expected, hasher.finalize().into())?;
         }
-        let md5: Option<[u8; 16]> = self.md5.map(|hasher| hasher.finalize().into());
+        let md5: Option<[u8; 16]> = self.md5.map(Md5::finish);
         if let (Some(expected), Some(md5)) = (self.announced.content_md5, md5)
             && expected != md5
         {
@@ -157,6 +176,10 @@ fn check_sha256(expected: [u8; 32], computed: [u8; 32]) -> Result<(), S3Error> {
 mod tests {
     use super::*;
 
+    fn md5_of(body: &[u8]) -> [u8; 16] {
+        md5::Md5::digest(body).into()
+    }
+
     fn verify(payload: PayloadKind, announced: RequestChecksums, body: &[u8]) -> Result<VerifiedBody, S3Error> {
         let mut verifier = BodyVerifier::new(payload, announced, None);
         for piece in body.chunks(3) {
@@ -170,7 +193,7 @@ mod tests {
         let body = b"123456789";
         let announced = RequestChecksums {
             value: Some(Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==").unwrap()),
-            content_md5: Some(Md5::digest(body).into()),
+            content_md5: Some(md5_of(body)),
             ..RequestChecksums::default()
         };
         let payload = PayloadKind::Sha256(Sha256::digest(body).into());
@@ -190,10 +213,10 @@ mod tests {
         };
         let right = tag_of(b"123456789", None).unwrap();
         assert!(matches!(right, BodyTag::Fast(_)));
-        assert_eq!(tag_of(b"123456789", Some(Md5::digest(b"123456789").into())).unwrap(), right);
+        assert_eq!(tag_of(b"123456789", Some(md5_of(b"123456789"))).unwrap(), right);
         assert_ne!(tag_of(b"123456780", None).unwrap(), right);
         assert_ne!(tag_of(b"", None).unwrap(), right);
-        assert_eq!(tag_of(b"wrong", Some(Md5::digest(b"right").into())).unwrap_err().code, S3ErrorCode::BadDigest);
+        assert_eq!(tag_of(b"wrong", Some(md5_of(b"right"))).unwrap_err().code, S3ErrorCode::BadDigest);
     }
 
     #[test]
@@ -201,7 +224,7 @@ mod tests {
         let sha256 = PayloadKind::Sha256(Sha256::digest(b"right").into());
         let none = RequestChecksums::default();
         assert_eq!(verify(sha256, none.clone(), b"wrong").unwrap_err().code, S3ErrorCode::XAmzContentSha256Mismatch);
-        let md5 = RequestChecksums { content_md5: Some(Md5::digest(b"right").into()), ..none.clone() };
+        let md5 = RequestChecksums { content_md5: Some(md5_of(b"right")), ..none.clone() };
         assert_eq!(verify(PayloadKind::Unsigned, md5, b"wrong").unwrap_err().code, S3ErrorCode::BadDigest);
         for algorithm in ChecksumAlgorithm::ALL {
             let mut hasher = ChecksumHasher::new(algorithm);
@@ -209,6 +232,23 @@ mod tests {
             let announced = RequestChecksums { value: Some(hasher.finish()), ..none.clone() };
             assert!(verify(PayloadKind::Unsigned, announced.clone(), b"right").is_ok());
             assert_eq!(verify(PayloadKind::Unsigned, announced, b"wrong").unwrap_err().code, S3ErrorCode::BadDigest);
+        }
+    }
+
+    #[test]
+    fn several_bodies_at_once_give_what_each_gives_alone() {
+        let bodies: Vec<Vec<Bytes>> =
+            (0..5_u8).map(|body| (0..body).map(|piece| vec![body ^ piece; 100].into()).collect()).collect();
+        let fresh = |body: usize| {
+            let verifier = BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), None);
+            if body == 3 { verifier.with_fast_tag() } else { verifier }
+        };
+        let mut together: Vec<BodyVerifier> = (0..bodies.len()).map(fresh).collect();
+        BodyVerifier::update_many(together.iter_mut().zip(bodies.iter().map(Vec::as_slice)));
+        for (index, (verifier, pieces)) in together.into_iter().zip(&bodies).enumerate() {
+            let mut alone = fresh(index);
+            pieces.iter().for_each(|piece| alone.update(piece));
+            assert_eq!(verifier.finish(None).unwrap(), alone.finish(None).unwrap(), "body {index}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! ETags: the MD5 of a body or a cheaper digest, and S3's form for an object of several parts.
 
-use md5::{Digest, Md5};
+use cairn_digest::Md5;
 
 use crate::BodyTag;
 
@@ -28,11 +28,11 @@ pub fn part_digest(etag: &str) -> Option<[u8; 16]> {
 /// The ETag of a completed upload, without quotes: the MD5 of the parts' digests, and their number.
 #[must_use]
 pub fn of_parts(parts: &[[u8; 16]]) -> String {
-    let mut hasher = Md5::new();
+    let mut hasher = Md5::default();
     for md5 in parts {
         hasher.update(md5);
     }
-    format!("{}-{}", hex::encode(hasher.finalize()), parts.len())
+    format!("{}-{}", hex::encode(hasher.finish()), parts.len())
 }
 
 /// The ETag as headers and XML carry it.
@@ -51,17 +51,19 @@ pub fn unquoted(etag: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use md5::Digest;
+
     use super::*;
 
     #[test]
     fn forms() {
-        let md5: [u8; 16] = Md5::digest(b"").into();
+        let md5: [u8; 16] = md5::Md5::digest(b"").into();
         assert_eq!(of_body(BodyTag::Md5(md5)), "d41d8cd98f00b204e9800998ecf8427e");
         assert_eq!(of_body(BodyTag::Fast([1; 16])), format!("{}-1", "01".repeat(16)));
         assert_eq!(part_digest(&of_body(BodyTag::Fast(md5))), Some(md5));
         assert_eq!(part_digest(&of_body(BodyTag::Md5(md5))), Some(md5));
         assert_eq!(part_digest("d41d8cd98f00b204e9800998ecf8427e-2"), None);
-        let expected = format!("{}-2", hex::encode(Md5::digest([md5, md5].concat())));
+        let expected = format!("{}-2", hex::encode(md5::Md5::digest([md5, md5].concat())));
         assert_eq!(of_parts(&[md5, md5]), expected);
         assert_eq!(quoted("x"), "\"x\"");
         for sent in ["x", "\"x\"", "W/\"x\"", " \"x\" "] {

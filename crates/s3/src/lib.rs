@@ -21,7 +21,7 @@ pub mod sigv4;
 pub mod uri;
 pub mod xml;
 
-pub use body::{BodyTag, BodyVerifier, VerifiedBody};
+pub use body::{BODIES_AT_ONCE, BodyTag, BodyVerifier, VerifiedBody};
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, ChecksumType, RequestChecksums};
 pub use chunked::{ChunkedDecoder, ChunkedOptions, Trailers};
 pub use conditional::{ReadConditions, WriteConditions};

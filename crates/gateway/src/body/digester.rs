@@ -1,12 +1,14 @@
 //! Hashes a body beside everything else that is done with it.
 //!
-//! Bytes are collected into pieces that are hashed on a thread for blocking work, one piece at a time and in order,
-//! while the next is collected: at most two pieces are held. A small body is hashed in place: a thread switch would
+//! Bytes are collected into pieces that are hashed off the async threads, one piece at a time and in order, while the
+//! next is collected: at most two pieces are held. A small body is hashed in place: a thread switch would
 //! cost more.
 
 use bytes::Bytes;
 use cairn_s3::{BodyVerifier, S3Error, S3ErrorCode, Trailers, VerifiedBody};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::oneshot;
+
+use super::Hasher;
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 1 << 20;
@@ -17,21 +19,22 @@ const IN_PLACE_BYTES: usize = 64 << 10;
 
 enum State {
     Idle(Box<BodyVerifier>),
-    Hashing(JoinHandle<Box<BodyVerifier>>),
+    Hashing(oneshot::Receiver<Box<BodyVerifier>>),
     /// The hashing thread is gone.
     Lost,
 }
 
 /// Hashes a body as it comes.
 pub(crate) struct Digester {
+    hasher: Hasher,
     state: State,
     collected: Vec<Bytes>,
     collected_bytes: usize,
 }
 
 impl Digester {
-    pub(crate) fn new(verifier: BodyVerifier) -> Self {
-        Self { state: State::Idle(Box::new(verifier)), collected: Vec::new(), collected_bytes: 0 }
+    pub(crate) fn new(hasher: Hasher, verifier: BodyVerifier) -> Self {
+        Self { hasher, state: State::Idle(Box::new(verifier)), collected: Vec::new(), collected_bytes: 0 }
     }
 
     /// Takes bytes; waits while the piece before is still being hashed.
@@ -71,13 +74,9 @@ impl Digester {
         }
     }
 
-    fn hash(&mut self, mut verifier: Box<BodyVerifier>) -> JoinHandle<Box<BodyVerifier>> {
-        let pieces = std::mem::take(&mut self.collected);
+    fn hash(&mut self, verifier: Box<BodyVerifier>) -> oneshot::Receiver<Box<BodyVerifier>> {
         self.collected_bytes = 0;
-        spawn_blocking(move || {
-            pieces.iter().for_each(|piece| verifier.update(piece));
-            verifier
-        })
+        self.hasher.hash(verifier, std::mem::take(&mut self.collected))
     }
 }
 
@@ -98,7 +97,7 @@ mod tests {
         plain.update(&bytes);
         let expected = plain.finish(None).unwrap();
         for cut in [1_000, 65_536, 1_048_576, 3_000_000] {
-            let mut digester = Digester::new(verifier());
+            let mut digester = Digester::new(Hasher::default(), verifier());
             for piece in bytes.chunks(cut) {
                 digester.update(Bytes::copy_from_slice(piece)).await.unwrap();
             }
@@ -108,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_body_has_its_md5() {
-        let verified = Digester::new(verifier()).finish(None).await.unwrap();
+        let verified = Digester::new(Hasher::default(), verifier()).finish(None).await.unwrap();
         assert_eq!(cairn_s3::etag::of_body(verified.tag), "d41d8cd98f00b204e9800998ecf8427e");
     }
 }

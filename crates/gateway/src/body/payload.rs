@@ -22,7 +22,7 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
-use super::Digester;
+use super::{Digester, Hasher};
 use crate::tasks::Tasks;
 
 /// What is read and thrown away of a body nobody wants, so that its sender hears the answer.
@@ -139,6 +139,7 @@ pub(crate) struct Payload {
 
 /// How a body is read.
 pub(crate) struct PayloadOptions {
+    pub(crate) hasher: Hasher,
     /// As the signature says.
     pub(crate) kind: PayloadKind,
     /// Checks signed chunks.
@@ -163,10 +164,11 @@ impl Payload {
             None => content_length(headers)?.or(inbound.is_empty().then_some(0)),
         };
         let verifier = BodyVerifier::new(options.kind, checksums.clone(), options.fallback);
-        let digester = Digester::new(match options.etag {
+        let verifier = match options.etag {
             EtagKind::Md5 => verifier,
             EtagKind::Fast => verifier.with_fast_tag(),
-        });
+        };
+        let digester = Digester::new(options.hasher, verifier);
         let decoder = decoder.map(Box::new);
         Ok(Self { inbound, decoder, ready: VecDeque::new(), digester, length, decoded: 0, checksums })
     }

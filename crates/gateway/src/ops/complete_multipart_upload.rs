@@ -60,7 +60,8 @@ fn document(call: &mut Call) -> Result<Payload, S3Error> {
     headers.remove("x-amz-checksum-type");
     let inbound = call.inbound.take().ok_or(S3ErrorCode::InternalError)?;
     let (kind, chunk_signer) = (call.payload, call.chunk_signer.take());
-    let options = PayloadOptions { kind, chunk_signer, fallback: None, etag: EtagKind::Md5 };
+    let hasher = call.shared.hasher.clone();
+    let options = PayloadOptions { hasher, kind, chunk_signer, fallback: None, etag: EtagKind::Md5 };
     Payload::new(inbound, &headers, options)
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn digest(
         ));
     }
     let verifier = BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), algorithm);
-    let mut digester = Digester::new(verifier);
+    let mut digester = Digester::new(call.shared.hasher.clone(), verifier);
     let mut body = again.body(range);
     while let Some(bytes) = body.next().await {
         digester.update(bytes.map_err(answer_for)?).await?;
