@@ -1,7 +1,7 @@
 //! The binary `cairn`: flags, configuration, start order and shutdown of the server, and the commands that speak to a
 //! running one. All wiring is here; what is wired knows nothing of it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod admin;
 mod args;

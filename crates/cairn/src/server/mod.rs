@@ -1,5 +1,6 @@
 //! `cairn server`: from flags to a running store and back.
 
+mod allocator;
 pub(crate) mod cluster_id;
 mod declared;
 mod first_start;
@@ -34,6 +35,7 @@ pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
         output::line("the configuration is valid");
         return Ok(ExitCode::SUCCESS);
     }
+    allocator::keep_buffers();
     logging::start(config.log_format, config.log_level.clone())?;
     for name in unknown {
         tracing::warn!(name, "an environment variable that is not known here");
