@@ -6,12 +6,16 @@
 
 use bytes::Bytes;
 use cairn_s3::{BodyVerifier, S3Error, S3ErrorCode, Trailers, VerifiedBody};
-use tokio::sync::oneshot;
 
-use super::Hasher;
+use super::{
+    Hasher,
+    hasher::{HashedBody, Hashing},
+};
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 1 << 20;
+/// So much of the next piece, and the one before it should be hashed: it would soon be waited for.
+const HURRY_BYTES: usize = PIECE_BYTES / 4 * 3;
 /// What a digester holds at most: the piece being hashed, and the one being collected.
 pub(crate) const HELD_BYTES: u64 = 2 * PIECE_BYTES as u64;
 /// Bytes up to this are hashed in place: about 0.1 ms.
@@ -19,7 +23,7 @@ const IN_PLACE_BYTES: usize = 64 << 10;
 
 enum State {
     Idle(Box<BodyVerifier>),
-    Hashing(oneshot::Receiver<Box<BodyVerifier>>),
+    Hashing(Hashing),
     /// The hashing thread is gone.
     Lost,
 }
@@ -27,6 +31,8 @@ enum State {
 /// Hashes a body as it comes.
 pub(crate) struct Digester {
     hasher: Hasher,
+    /// From the first piece on.
+    body: Option<HashedBody>,
     state: State,
     collected: Vec<Bytes>,
     collected_bytes: usize,
@@ -34,7 +40,7 @@ pub(crate) struct Digester {
 
 impl Digester {
     pub(crate) fn new(hasher: Hasher, verifier: BodyVerifier) -> Self {
-        Self { hasher, state: State::Idle(Box::new(verifier)), collected: Vec::new(), collected_bytes: 0 }
+        Self { hasher, body: None, state: State::Idle(Box::new(verifier)), collected: Vec::new(), collected_bytes: 0 }
     }
 
     /// Takes bytes; waits while the piece before is still being hashed.
@@ -42,9 +48,13 @@ impl Digester {
     /// # Errors
     /// `InternalError` if the hashing thread is gone.
     pub(crate) async fn update(&mut self, bytes: Bytes) -> Result<(), S3Error> {
+        let before = self.collected_bytes;
         self.collected_bytes += bytes.len();
         self.collected.push(bytes);
         if self.collected_bytes < PIECE_BYTES {
+            if before < HURRY_BYTES && self.collected_bytes >= HURRY_BYTES {
+                self.hurry();
+            }
             return Ok(());
         }
         let verifier = self.idle().await?;
@@ -61,22 +71,34 @@ impl Digester {
         if self.collected_bytes <= IN_PLACE_BYTES {
             self.collected.iter().for_each(|piece| verifier.update(piece));
         } else {
-            verifier = self.hash(verifier).await.map_err(|_| S3ErrorCode::InternalError)?;
+            let hashing = self.hash(verifier);
+            self.hurry();
+            verifier = hashing.await.map_err(|_| S3ErrorCode::InternalError)?;
         }
         verifier.finish(trailers)
+    }
+
+    fn hurry(&self) {
+        if let Some(body) = &self.body {
+            body.hurry();
+        }
     }
 
     async fn idle(&mut self) -> Result<Box<BodyVerifier>, S3Error> {
         match std::mem::replace(&mut self.state, State::Lost) {
             State::Idle(verifier) => Ok(verifier),
-            State::Hashing(running) => running.await.map_err(|_| S3ErrorCode::InternalError.into()),
+            State::Hashing(running) => {
+                self.hurry();
+                running.await.map_err(|_| S3ErrorCode::InternalError.into())
+            }
             State::Lost => Err(S3ErrorCode::InternalError.into()),
         }
     }
 
-    fn hash(&mut self, verifier: Box<BodyVerifier>) -> oneshot::Receiver<Box<BodyVerifier>> {
+    fn hash(&mut self, verifier: Box<BodyVerifier>) -> Hashing {
         self.collected_bytes = 0;
-        self.hasher.hash(verifier, std::mem::take(&mut self.collected))
+        let pieces = std::mem::take(&mut self.collected);
+        self.body.get_or_insert_with(|| self.hasher.enter()).hash(verifier, pieces)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Hashes the bodies of all requests.
 //!
-//! MD5 is most of it, and costs a core about as much for eight bodies as for one. So pieces that wait are hashed
-//! together, and a second thread is begun only when it would have its lanes full.
+//! MD5 is most of it, and costs a core about as much for eight bodies as for one. So a piece waits until all bodies on
+//! their way have one here, or until its own body comes near the end of the next and would have to wait itself. A second
+//! thread is begun only when it would have its lanes full.
 
 use std::{
     collections::VecDeque,
@@ -11,6 +12,9 @@ use std::{
 use bytes::Bytes;
 use cairn_s3::{BODIES_AT_ONCE, BodyVerifier};
 use tokio::{sync::oneshot, task::spawn_blocking};
+
+/// Where a hashed piece goes.
+pub(super) type Hashing = oneshot::Receiver<Box<BodyVerifier>>;
 
 /// A piece of a body. Each body has one at a time, so admission is the bound of all.
 struct Piece {
@@ -22,7 +26,28 @@ struct Piece {
 #[derive(Default)]
 struct Work {
     waiting: VecDeque<Piece>,
+    /// So many of them, from the front, are to be hashed now.
+    hurried: usize,
     threads: usize,
+    /// On their way.
+    bodies: usize,
+}
+
+impl Work {
+    fn is_due(&self) -> bool {
+        let enough = BODIES_AT_ONCE.min(self.bodies).max(1);
+        self.hurried > 0 || self.waiting.len() >= enough
+    }
+
+    /// What is to be hashed now, if anything is.
+    fn take(&mut self) -> Vec<Piece> {
+        if !self.is_due() {
+            return Vec::new();
+        }
+        let count = self.waiting.len().min(BODIES_AT_ONCE);
+        self.hurried = self.hurried.saturating_sub(count);
+        self.waiting.drain(..count).collect()
+    }
 }
 
 /// Cheap handle on the hashing threads.
@@ -30,17 +55,20 @@ struct Work {
 pub(crate) struct Hasher(Arc<Mutex<Work>>);
 
 impl Hasher {
-    /// The verifier, when it took the bytes; an error if the thread is gone.
-    pub(crate) fn hash(&self, verifier: Box<BodyVerifier>, bytes: Vec<Bytes>) -> oneshot::Receiver<Box<BodyVerifier>> {
-        let (reply, hashed) = oneshot::channel();
-        let mut work = self.work();
-        work.waiting.push_back(Piece { verifier, bytes, reply });
-        if work.threads == 0 || work.waiting.len() >= BODIES_AT_ONCE {
+    /// A body is on its way, until what is answered is dropped.
+    pub(super) fn enter(&self) -> HashedBody {
+        self.work().bodies += 1;
+        HashedBody(self.clone())
+    }
+
+    fn start_if_due(&self, mut work: MutexGuard<'_, Work>) {
+        let lanes_full = work.waiting.len() >= BODIES_AT_ONCE;
+        if work.is_due() && (work.threads == 0 || lanes_full) {
             work.threads += 1;
-            let thread = Thread(self.clone());
-            drop(spawn_blocking(move || while thread.step() {}));
+            let thread = Thread { hasher: self.clone(), counted: true };
+            drop(work);
+            drop(spawn_blocking(move || thread.run()));
         }
-        hashed
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -48,62 +76,160 @@ impl Hasher {
     }
 }
 
-/// Counted until it is dropped, also where the runtime ends before it began.
-struct Thread(Hasher);
+/// A body on its way.
+pub(super) struct HashedBody(Hasher);
+
+impl HashedBody {
+    /// The verifier, when it took the bytes; an error if the thread is gone.
+    pub(super) fn hash(&self, verifier: Box<BodyVerifier>, bytes: Vec<Bytes>) -> Hashing {
+        let (reply, hashing) = oneshot::channel();
+        let mut work = self.0.work();
+        work.waiting.push_back(Piece { verifier, bytes, reply });
+        self.0.start_if_due(work);
+        hashing
+    }
+
+    /// What waits is wanted now.
+    pub(super) fn hurry(&self) {
+        let mut work = self.0.work();
+        work.hurried = work.waiting.len();
+        self.0.start_if_due(work);
+    }
+}
+
+impl Drop for HashedBody {
+    fn drop(&mut self) {
+        let mut work = self.0.work();
+        work.bodies -= 1;
+        // The others may have waited for its next piece.
+        self.0.start_if_due(work);
+    }
+}
+
+/// Counted until it finds nothing more to do, or is dropped: also where the runtime ends before it began.
+struct Thread {
+    hasher: Hasher,
+    counted: bool,
+}
 
 impl Thread {
-    /// Hashes what waits; whether there was any.
-    fn step(&self) -> bool {
-        let mut pieces: Vec<Piece> = {
-            let mut work = self.0.work();
-            let count = work.waiting.len().min(BODIES_AT_ONCE);
-            work.waiting.drain(..count).collect()
-        };
-        let bodies = pieces.iter_mut().map(|piece| (&mut *piece.verifier, &piece.bytes[..]));
-        BodyVerifier::update_many(bodies);
-        let any = !pieces.is_empty();
-        for piece in pieces {
-            // The request may be gone.
-            let _ = piece.reply.send(piece.verifier);
+    /// Hashes until nothing is due.
+    fn run(mut self) {
+        while let Some(mut pieces) = self.next() {
+            BodyVerifier::update_many(pieces.iter_mut().map(|piece| (&mut *piece.verifier, &piece.bytes[..])));
+            for piece in pieces {
+                // The request may be gone.
+                let _ = piece.reply.send(piece.verifier);
+            }
         }
-        any
+    }
+
+    /// Finding nothing and no longer being counted are one: else what comes in between would wait for nobody.
+    fn next(&mut self) -> Option<Vec<Piece>> {
+        let mut work = self.hasher.work();
+        let pieces = work.take();
+        if pieces.is_empty() {
+            work.threads -= 1;
+            self.counted = false;
+            return None;
+        }
+        Some(pieces)
     }
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        self.0.work().threads -= 1;
+        if self.counted {
+            self.hasher.work().threads -= 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use cairn_s3::{PayloadKind, RequestChecksums};
 
     use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
 
     fn verifier() -> Box<BodyVerifier> {
         Box::new(BodyVerifier::new(PayloadKind::Unsigned, RequestChecksums::default(), None))
     }
 
-    #[tokio::test]
-    async fn more_bodies_than_lanes_are_all_hashed_and_the_threads_end() {
-        let hasher = Hasher::default();
-        let bodies: Vec<Bytes> = (0..100_u8).map(|body| vec![body; 10_000 + usize::from(body)].into()).collect();
-        let hashing: Vec<_> = bodies.iter().map(|body| hasher.hash(verifier(), vec![body.clone()])).collect();
-        for (body, hashed) in bodies.iter().zip(hashing) {
-            let mut alone = verifier();
-            alone.update(body);
-            assert_eq!(hashed.await.unwrap().finish(None).unwrap(), alone.finish(None).unwrap());
-        }
-        tokio::time::timeout(std::time::Duration::from_secs(20), async {
+    fn piece(number: u8) -> Bytes {
+        vec![number; 10_000 + usize::from(number)].into()
+    }
+
+    async fn check(number: u8, hashing: Hashing) {
+        let mut alone = verifier();
+        alone.update(&piece(number));
+        let hashed = tokio::time::timeout(SOON, hashing).await.expect("it is hashed").unwrap();
+        assert_eq!(hashed.finish(None).unwrap(), alone.finish(None).unwrap());
+    }
+
+    async fn until_idle(hasher: &Hasher) {
+        let idle = async {
             while hasher.work().threads > 0 {
                 tokio::task::yield_now().await;
             }
-        })
-        .await
-        .expect("no thread stays");
-        let again = hasher.hash(verifier(), vec![bodies[0].clone()]).await;
-        assert!(again.is_ok());
+        };
+        tokio::time::timeout(SOON, idle).await.expect("no thread stays");
+    }
+
+    #[tokio::test]
+    async fn more_bodies_than_lanes_are_all_hashed_and_the_threads_end() {
+        let hasher = Hasher::default();
+        let bodies: Vec<HashedBody> = (0..100).map(|_| hasher.enter()).collect();
+        let hashing: Vec<Hashing> =
+            (0..).zip(&bodies).map(|(number, body)| body.hash(verifier(), vec![piece(number)])).collect();
+        bodies[99].hurry();
+        for (number, hashing) in (0..).zip(hashing) {
+            check(number, hashing).await;
+        }
+        until_idle(&hasher).await;
+        drop(bodies);
+        let again = hasher.enter();
+        check(1, again.hash(verifier(), vec![piece(1)])).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_piece_comes_between_a_threads_last_look_and_its_end() {
+        let hasher = Hasher::default();
+        let body = hasher.enter();
+        for _ in 0..20_000 {
+            let hashing = body.hash(verifier(), vec![Bytes::from_static(b"x")]);
+            tokio::time::timeout(SOON, hashing).await.expect("it is hashed").unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_piece_waits_for_those_of_the_others_but_not_for_ever() {
+        let hasher = Hasher::default();
+        let [first, second, third] = [(); 3].map(|()| hasher.enter());
+        let waiting = |hasher: &Hasher| hasher.work().waiting.len();
+
+        let one = first.hash(verifier(), vec![piece(1)]);
+        let two = second.hash(verifier(), vec![piece(2)]);
+        until_idle(&hasher).await;
+        assert_eq!(waiting(&hasher), 2, "the third has none yet");
+        check(3, third.hash(verifier(), vec![piece(3)])).await;
+        check(1, one).await;
+        check(2, two).await;
+
+        let one = first.hash(verifier(), vec![piece(1)]);
+        until_idle(&hasher).await;
+        assert_eq!(waiting(&hasher), 1);
+        first.hurry();
+        check(1, one).await;
+
+        let one = first.hash(verifier(), vec![piece(1)]);
+        drop((second, third));
+        check(1, one).await;
+        check(1, first.hash(verifier(), vec![piece(1)])).await;
+        drop(first);
+        assert_eq!(hasher.work().bodies, 0);
     }
 }

@@ -32,7 +32,12 @@ pub(super) fn stored_unit(index: &Index, logs: &Logs, row: &ShardRow, stripe: u3
     };
     let Some((file, key)) = locate(place, stripe) else { return Ok(None) };
     let Some(log) = logs.of(file) else { return Ok(None) };
-    let Some(entry) = log.get_pinned_opt(key.to_bytes(), &unit_reads())? else { return Ok(None) };
+    // An iterator shows the bytes where they were read to; a get would copy them once more.
+    let mut entries = log.raw_iterator_opt(unit_reads());
+    let key = key.to_bytes();
+    entries.seek(key);
+    entries.status()?;
+    let Some((_, entry)) = entries.item().filter(|(found, _)| *found == key) else { return Ok(None) };
     match entry.split_first() {
         Some((&KIND_UNIT, stored)) => Ok(Some(Bytes::copy_from_slice(stored))),
         _ => Err(IndexError::Damaged("an entry of the log is no unit".to_owned())),
