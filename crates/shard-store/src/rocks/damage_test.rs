@@ -10,7 +10,7 @@ use super::{
     catch_up::{log_files, rebuild},
     engine::{OpenFiles, open_index, open_log},
     index::Index,
-    testing::{check_balance, delete, du, files_in, open, options, seed},
+    testing::{check_balance, copy, delete, du, files_in, open, options, seed},
 };
 use crate::{
     DeleteOrder, DeleteReason, DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode,
@@ -369,6 +369,7 @@ async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
     disk.close().await;
     for _ in 0..10 {
         let folder = tempfile::tempdir().unwrap();
+        fs::remove_dir(folder.path()).unwrap();
         copy(whole.path(), folder.path());
         let files: Vec<_> =
             files_in(folder.path()).into_iter().filter(|file| fs::metadata(file).unwrap().len() > 0).collect();
@@ -391,18 +392,5 @@ async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
         }
         let _ = disk.clean().await;
         disk.close().await;
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     core::Faults,
     engine::{OpenFiles, open_index},
     index::Index as DiskIndex,
-    testing::{check_balance, delete, du, files_in, open, options},
+    testing::{check_balance, copy, delete, du, files_in, open, options},
 };
 use crate::{
     DeleteOrder, DeleteReason, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource, SpaceUse,
@@ -542,6 +542,33 @@ async fn an_instance_that_was_not_named_leaves_nothing() {
     large(3).write(&*disk, WriteMode::New).await.unwrap();
     assert_eq!(logs_in(folder.path()), ["log-0", "log-1"]);
     for number in 1..4 {
+        large(number).check(&*disk).await;
+    }
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_with_files_that_the_first_does_not_name_is_kept_and_the_disk_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let options = super::DiskOptions { files_per_log: 1, ..options(folder.path()) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    disk.close().await;
+    copy(&at("log-0"), &at("log-0 of before"));
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(2).write(&*disk, WriteMode::New).await.unwrap();
+    disk.close().await;
+    assert_eq!(logs_in(folder.path()), ["log-0", "log-1"]);
+    // As a backup that is put back.
+    fs::rename(at("log-0"), at("log-0 of now")).unwrap();
+    fs::rename(at("log-0 of before"), at("log-0")).unwrap();
+    let refused = RocksShardStore::open(&options).unwrap_err().to_string();
+    assert!(refused.contains("log-1") && refused.contains("log-0"), "{refused}");
+    fs::remove_dir_all(at("log-0")).unwrap();
+    fs::rename(at("log-0 of now"), at("log-0")).unwrap();
+    let disk = RocksShardStore::open(&options).unwrap();
+    for number in 1..3 {
         large(number).check(&*disk).await;
     }
     disk.close().await;
