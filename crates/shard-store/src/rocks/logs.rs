@@ -1,7 +1,7 @@
 //! The instances of the group log: which there are, and which of them has which file.
 //!
 //! The cost of an ingest grows with the files of its instance, so a disk with many files has several instances. A new
-//! file goes into the first that has room, and where none has, one more is made. Keys only grow and none is used twice,
+//! file goes into the first that has room, and where none has, one more is made. No key is used twice,
 //! in whichever instance: a row names a file by its first key, and which instance has that file the instances tell.
 //!
 //! The first one, `log-0`, is always there. It names the others in a row that is synced before a new one is used, so
