@@ -19,7 +19,7 @@ pub use memory::{MemoryFaults, MemoryShardStore};
 pub use rocks::{DiskOptions, FolderState, RocksShardStore, inspect, is_mount_point};
 pub use space::{Space, SpaceSource};
 pub use store::{
-    DeleteOrder, DeleteReason, DiskState, DiskStatus, Finished, InstanceStatus, ShardHeader, ShardKey, ShardStore,
-    ShardSummary, ShardWriter, SpaceUse, WriteMode,
+    Cleaned, DeleteOrder, DeleteReason, DiskState, DiskStatus, Finished, InstanceStatus, ShardHeader, ShardKey,
+    ShardStore, ShardSummary, ShardWriter, SpaceUse, WriteMode,
 };
 pub use unit::{SealedUnit, UnitError, UnitPlace};

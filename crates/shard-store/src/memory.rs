@@ -16,7 +16,7 @@ use cairn_proto::{AttachNumber, DiskId, Index};
 use tokio::sync::watch;
 
 use crate::{
-    DeleteOrder, DiskState, DiskStatus, FenceReason, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore,
+    Cleaned, DeleteOrder, DiskState, DiskStatus, FenceReason, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore,
     ShardStoreError, ShardSummary, ShardWriter, SpaceUse, WriteMode,
     checks::{Progress, check_header, is_sound},
     dead::RecentDead,
@@ -297,8 +297,16 @@ impl ShardStore for MemoryShardStore {
         Ok((0..).zip(units).filter(is_bad).map(|(stripe, _)| stripe).collect())
     }
 
-    async fn clean(&self) -> Result<u64, ShardStoreError> {
-        self.shared.check_write(false).await.map(|()| 0)
+    /// Memory has nothing to give back; what cleaning would stumble over is told.
+    async fn clean(&self) -> Result<Cleaned, ShardStoreError> {
+        self.shared.check_write(false).await?;
+        let is_whole = |shard: &Shard| {
+            let mut units = (0..).zip(&shard.units);
+            units.all(|(stripe, unit)| unit.as_ref().is_some_and(|unit| is_sound(&shard.header, stripe, unit)))
+        };
+        let shards = self.shared.shards();
+        let bad = shards.values().filter(|shard| !is_whole(shard)).map(|shard| summary(&shard.header)).collect();
+        Ok(Cleaned { bad, ..Cleaned::default() })
     }
 
     async fn set_recovery_list(&self, list: Bytes) -> Result<(), ShardStoreError> {

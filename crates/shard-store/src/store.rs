@@ -92,6 +92,17 @@ pub struct ShardSummary {
     pub segment_bytes: u64,
 }
 
+/// What a round of [`ShardStore::clean`] did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cleaned {
+    /// Bytes given back.
+    pub bytes_freed: u64,
+    /// Whether it has begun what the next round goes on with, whatever this one freed.
+    pub goes_on: bool,
+    /// Shards with units that it could not read. Their files keep their space until the shards are written anew.
+    pub bad: Vec<ShardSummary>,
+}
+
 /// How a disk stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiskState {
@@ -178,9 +189,9 @@ pub trait ShardStore: Send + Sync + 'static {
     /// Reads a shard from the disk and verifies every unit. Answers the stripes that are bad or missing.
     async fn scrub(&self, key: ShardKey) -> Result<Vec<u32>, ShardStoreError>;
 
-    /// Gives space back where it can: drops dead files, copies what lives out of mostly dead ones. Answers the bytes
-    /// freed; bounded work per call.
-    async fn clean(&self) -> Result<u64, ShardStoreError>;
+    /// Gives space back where it can: drops dead files, copies what lives out of mostly dead ones. Bounded work per call,
+    /// but slow by nature.
+    async fn clean(&self) -> Result<Cleaned, ShardStoreError>;
 
     /// Keeps a small record for recovery in place of the one before, synced before it returns. Opaque to the disk.
     async fn set_recovery_list(&self, list: Bytes) -> Result<(), ShardStoreError>;

@@ -89,6 +89,27 @@ impl DiskCalls {
     where
         F: Future<Output = Result<T, ShardStoreError>>,
     {
+        let answer = self.call_slow(within, disks, disk, work).await;
+        if matches!(answer, Err(CallError::Late)) {
+            if self.late.failed(disk) {
+                warn!(%disk, ?within, "a disk does not answer upkeep, it goes on without it");
+            }
+            disks.note_failure(disk);
+        }
+        answer
+    }
+
+    /// Calls the disk for work that is slow by nature: who is late with it has not failed.
+    pub(crate) async fn call_slow<T, F>(
+        &self,
+        within: Duration,
+        disks: &Disks,
+        disk: DiskId,
+        work: impl FnOnce(Arc<dyn ShardStore>) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, ShardStoreError>>,
+    {
         if !self.reachable(disks, disk) {
             return Err(CallError::Away);
         }
@@ -99,13 +120,7 @@ impl DiskCalls {
                 Ok(answer)
             }
             Ok(Err(error)) => Err(self.failed(disk, error)),
-            Err(_) => {
-                if self.late.failed(disk) {
-                    warn!(%disk, ?within, "a disk does not answer upkeep, it goes on without it");
-                }
-                disks.note_failure(disk);
-                Err(CallError::Late)
-            }
+            Err(_) => Err(CallError::Late),
         }
     }
 

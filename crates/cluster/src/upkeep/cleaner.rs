@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use cairn_proto::DiskId;
-use cairn_shard_store::DiskStatus;
-use tracing::debug;
+use cairn_shard_store::{Cleaned, DiskStatus};
+use tracing::{debug, warn};
 
 use super::{Pace, Upkeep};
 use crate::error::EngineError;
+use crate::queues::ShardReport;
 
 const CLEANED_WITHIN: Duration = Duration::from_secs(120);
 const PAUSE_BETWEEN_SLICES: Duration = Duration::from_millis(200);
@@ -24,18 +25,21 @@ impl Upkeep {
         if !wants_cleaning(&store.status()) {
             return Ok(Pace::After(LOOK_AGAIN_AFTER));
         }
-        let cleaned = self
-            .calls
-            .call_within(CLEANED_WITHIN, &self.shared.disks, disk, |store| async move { store.clean().await })
-            .await;
-        match cleaned {
-            Ok(0) => Ok(Pace::After(NOTHING_FREED_PAUSE)),
-            Ok(bytes) => {
-                debug!(%disk, bytes, "space given back");
-                Ok(Pace::After(PAUSE_BETWEEN_SLICES))
-            }
-            Err(_) => Ok(Pace::After(LOOK_AGAIN_AFTER)),
+        Ok(self.clean_slice(disk, CLEANED_WITHIN).await)
+    }
+
+    /// One round. What goes on longer than `within` ends by itself: the disk does nothing beside it.
+    async fn clean_slice(&self, disk: DiskId, within: Duration) -> Pace {
+        let cleaned =
+            self.calls.call_slow(within, &self.shared.disks, disk, |store| async move { store.clean().await }).await;
+        let Ok(Cleaned { bytes_freed, goes_on, bad }) = cleaned else { return Pace::After(LOOK_AGAIN_AFTER) };
+        for shard in bad {
+            warn!(%disk, segment = %shard.key.segment, slot = %shard.key.slot, "units cannot be read, their space is kept");
+            let (segment, slot) = (shard.key.segment, shard.key.slot);
+            self.shared.reports.push(ShardReport { pg: shard.pg, segment, slot });
         }
+        debug!(%disk, bytes_freed, "a round of cleaning");
+        Pace::After(if bytes_freed > 0 || goes_on { PAUSE_BETWEEN_SLICES } else { NOTHING_FREED_PAUSE })
     }
 }
 
@@ -48,9 +52,37 @@ fn wants_cleaning(status: &DiskStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cairn_shard_store::DiskState;
+    use cairn_shard_store::{DiskState, ShardStore};
 
+    use super::super::testing::World;
     use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_is_late_with_cleaning_has_not_failed() {
+        let world = World::new(6).await;
+        let disk = world.disk(0);
+        let disks = &world.engine.shared().disks;
+        disk.faults().hang(true);
+        assert_eq!(world.up.clean_slice(disk.id(), Duration::from_millis(20)).await, Pace::After(LOOK_AGAIN_AFTER));
+        assert_eq!(disks.failures(disk.id()), 0);
+        assert!(disks.writable(disk.id()) && world.up.calls.reachable(disks, disk.id()));
+        disk.faults().hang(false);
+        assert_eq!(world.up.clean_slice(disk.id(), CLEANED_WITHIN).await, Pace::After(NOTHING_FREED_PAUSE));
+    }
+
+    #[tokio::test]
+    async fn what_cleaning_cannot_read_is_repaired() {
+        let world = World::new(6).await;
+        world.put("key", 300_000).await;
+        let disk = world.disk(0);
+        let key = world.keys_on(&disk).await[0];
+        assert!(disk.corrupt_unit(key, 0));
+        world.up.clean_slice(disk.id(), CLEANED_WITHIN).await;
+        world.repair().await;
+        assert!(disk.scrub(key).await.unwrap().is_empty());
+        assert_eq!(world.missing().await, 0);
+        world.assert_clean().await;
+    }
 
     #[test]
     fn cleaning_is_worth_it_when_much_is_dead_or_space_is_short() {

@@ -1,5 +1,7 @@
-//! Giving space back: dead files are dropped, what lives in mostly dead ones is copied into the open file, and small
-//! files are merged when there are many.
+//! Giving space back: dead files are dropped, what lives in mostly dead ones is copied into new ones, small files are
+//! merged when there are many, and the WAL lane is compacted where much of it died.
+//!
+//! All of it in rounds with a bound, since a round holds one of the disk's permits.
 //!
 //! Crash point D: a file was dropped from the log and its row stands. At the next start the row goes.
 //! (`a_dropped_file_that_was_not_forgotten_is_forgotten`) The other order would be worse: a file without a row is
@@ -11,21 +13,18 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use cairn_erasure::StripeLayout;
 use tokio::sync::oneshot;
 
 use super::{
     Open,
-    core::{CleanLimits, Core, Faults},
-    engine::{engine_error, unit_reads},
-    index_thread::{FinishKind, IndexOrder},
+    core::{CleanLimits, Core, Faults, LaneWalk},
+    engine::engine_error,
+    index_thread::{IndexOrder, Reply},
     keys::FileId,
-    log_writer::{FinishOrder, LogOrder, UnitValue},
-    read::locate,
-    rows::{FileRow, KIND_UNIT, Lane, LogPlace, Place, ShardRow},
+    mover::{Move, Mover},
+    rows::FileRow,
 };
-use crate::{FenceReason, Finished, SealedUnit, ShardStoreError, Space, UnitPlace};
+use crate::{Cleaned, FenceReason, ShardStoreError, ShardSummary, Space};
 
 /// Dead files dropped in one call.
 const DROPS_MAX: usize = 64;
@@ -53,8 +52,17 @@ impl Core {
     pub(super) fn cleanable(&self) -> Vec<(FileId, FileRow)> {
         let unclean = self.unclean.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.index.files();
-        let files = files.iter().filter(|(file, _)| !unclean.contains(file) && !self.pending.holds(**file));
-        files.map(|(file, row)| (*file, *row)).collect()
+        let may =
+            |(file, row): &(&FileId, &FileRow)| unclean.get(file) != Some(&row.live) && !self.pending.holds(**file);
+        files.iter().filter(may).map(|(file, row)| (*file, *row)).collect()
+    }
+
+    /// Files with units that cannot be read are left alone until what lives in them changes.
+    fn leave_unclean(&self, bad: &[FileId]) {
+        let mut unclean = self.unclean.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.index.files();
+        unclean.retain(|file, live| files.get(file).is_some_and(|row| row.live == *live));
+        unclean.extend(bad.iter().filter_map(|file| Some((*file, files.get(file)?.live))));
     }
 }
 
@@ -76,7 +84,7 @@ fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
         return Ok(0);
     }
     // A balance of zero that a power cut takes back would leave rows that name a dropped file.
-    core.index.sync()?;
+    core.sync_index().map_err(|reason| core.vitals.fenced(reason))?;
     let (mut dropped, mut bytes) = (Vec::new(), 0);
     for (file, row) in dead {
         let is_gone = core
@@ -89,55 +97,61 @@ fn drop_dead_locked(open: &Open) -> Result<u64, ShardStoreError> {
         }
     }
     Faults::hit(&core.vitals.faults.after_drop).map_err(engine_error)?;
-    let (reply, answer) = oneshot::channel();
-    send_index(open, IndexOrder::Forget { files: dropped, reply })?;
-    answer.blocking_recv().unwrap_or_else(|_| Err(core.vitals.fenced(FenceReason::Closed)))?;
+    ask_index(open, |reply| IndexOrder::Forget { files: dropped, reply })?;
     Ok(bytes)
 }
 
-/// One bounded round. Answers the bytes of the files dropped: none while another round is at work, since each that
-/// waited would hold a permit that reads need.
-pub(super) fn clean(open: &Open) -> Result<u64, ShardStoreError> {
+/// One bounded round. It does nothing while another round is at work, since each that waited would hold a permit that
+/// reads need.
+pub(super) fn clean(open: &Open) -> Result<Cleaned, ShardStoreError> {
     let core = &open.core;
-    let _one_at_a_time = match core.cleaning.try_lock() {
+    let mut cleaning = match core.cleaning.try_lock() {
         Ok(one) => one,
         Err(TryLockError::Poisoned(one)) => one.into_inner(),
-        Err(TryLockError::WouldBlock) => return Ok(0),
+        Err(TryLockError::WouldBlock) => return Ok(Cleaned::default()),
     };
-    let mut freed = drop_all_dead(open)?;
-    freed += compact_wal_lane(core)?;
-    let files = core.cleanable();
+    let mut cleaned = Cleaned { bytes_freed: drop_dead_locked(open)?, ..Cleaned::default() };
     let space = core.vitals.space.space();
+    // What is copied is twice there for a while, and others write too: a disk that has no room for it keeps what is dead.
+    let room = space.bytes_free / 4;
+    compact_wal_lane(open, &mut cleaning.lane_walk, room, &mut cleaned)?;
+    let files = core.cleanable();
     let (mut victims, mut bytes_max) = (mostly_dead(&files, live_percent_max(space)), core.clean.copy_bytes_max);
     if victims.is_empty() {
         let small = mergeable(&files, core.clean, core.vitals.idle());
         (victims, bytes_max) = (fitting(&small, core.clean.merge_bytes_max), core.clean.merge_bytes_max);
     }
     if !victims.is_empty() {
-        move_out_of(open, &victims, bytes_max)?;
-        freed += drop_all_dead(open)?;
+        cleaned.bad = move_out_of(open, &mut cleaning.counter, &victims, (bytes_max, room))?;
+        cleaned.bytes_freed += drop_dead_locked(open)?;
     }
-    Ok(freed)
+    Ok(cleaned)
 }
 
-fn drop_all_dead(open: &Open) -> Result<u64, ShardStoreError> {
-    let mut freed = 0;
-    loop {
-        match drop_dead_locked(open)? {
-            0 => return Ok(freed),
-            bytes => freed += bytes,
-        }
-    }
-}
-
-/// Gives back what died in the WAL lane, if that is much, and much of the lane.
-fn compact_wal_lane(core: &Core) -> Result<u64, ShardStoreError> {
+/// Gives back what died in the WAL lane, if that is much, and much of the lane: in a walk through the lane, a range of
+/// keys a round.
+fn compact_wal_lane(
+    open: &Open,
+    walk: &mut Option<LaneWalk>,
+    room: u64,
+    cleaned: &mut Cleaned,
+) -> Result<(), ShardStoreError> {
+    let core = &open.core;
     let (dead, before) = (core.index.wal_dead(), core.index.wal_file_bytes());
-    if dead < core.clean.wal_dead_bytes_min || dead < before / 4 {
-        return Ok(0);
+    let is_worth_it = dead >= core.clean.wal_dead_bytes_min && dead >= before / 4;
+    if room < core.clean.copy_bytes_max.min(dead) || (walk.is_none() && !is_worth_it) {
+        return Ok(());
     }
-    core.note(core.index.compact_wal_lane())?;
-    Ok(before.saturating_sub(core.index.wal_file_bytes()))
+    let LaneWalk { from, dead } = walk.take().unwrap_or_else(|| LaneWalk { from: Vec::new(), dead });
+    match core.note(core.index.compact_wal_lane(&from, core.clean.copy_bytes_max))? {
+        Some(from) => {
+            *walk = Some(LaneWalk { from, dead });
+            cleaned.goes_on = true;
+        }
+        None => ask_index(open, |reply| IndexOrder::Compacted { dead, reply })?,
+    }
+    cleaned.bytes_freed += before.saturating_sub(core.index.wal_file_bytes());
+    Ok(())
 }
 
 /// A file with less than so many percent of it live is copied out of. The less space there is, the more copying is
@@ -191,10 +205,18 @@ fn fitting(small: &[(FileId, FileRow)], bytes_max: u64) -> Vec<FileId> {
     if fitting.len() < 2 { Vec::new() } else { fitting }
 }
 
-fn move_out_of(open: &Open, victims: &[FileId], bytes_max: u64) -> Result<(), ShardStoreError> {
+/// Moves out of files what lives there: so many bytes, one shard at least, but no more than there is room for. Answers
+/// the shards that cannot be read.
+fn move_out_of(
+    open: &Open,
+    counter: &mut u64,
+    victims: &[FileId],
+    (bytes_max, room): (u64, u64),
+) -> Result<Vec<ShardSummary>, ShardStoreError> {
     let core = &open.core;
-    let mut copied = 0;
-    let (mut moved, mut answers) = (HashSet::new(), Vec::new());
+    let mut mover = Mover::new(open, victims, counter);
+    let (mut copied, mut moved) = (0, HashSet::new());
+    let (mut unclean, mut bad) = (Vec::new(), Vec::new());
     'files: for file in victims {
         for key in core.note(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
             // A shard is moved once a round, out of all victims: a second move would name a header that is replaced.
@@ -203,103 +225,26 @@ fn move_out_of(open: &Open, victims: &[FileId], bytes_max: u64) -> Result<(), Sh
             }
             let Some(row) = core.row(key)? else { continue };
             let here = row.weights().iter().filter(|(at, _)| victims.contains(at)).map(|(_, bytes)| bytes).sum::<u64>();
-            if copied > 0 && copied + here > bytes_max {
+            if copied + here > room || (copied > 0 && copied + here > bytes_max) {
                 break 'files;
             }
             copied += here;
-            match move_shard(open, victims, &row)? {
-                Move::Begun(answer) => answers.push(answer),
-                Move::Unreadable(bad) => {
-                    // Its shard is bad; repair replaces it, and then the file can go.
-                    core.unclean.lock().unwrap_or_else(PoisonError::into_inner).insert(bad);
-                }
-                Move::Nothing => {}
+            if let Move::Unreadable(damaged) = mover.move_shard(&row)? {
+                unclean.push(damaged);
+                bad.push(row.header.to_summary().map_err(engine_error)?);
             }
         }
     }
-    send_log(open, LogOrder::Commit)?;
-    for answer in answers {
-        answer.blocking_recv().unwrap_or_else(|_| Err(core.vitals.fenced(FenceReason::Closed)))?;
-    }
-    Ok(())
+    mover.finish()?;
+    core.leave_unclean(&unclean);
+    Ok(bad)
 }
 
-/// How the move of a shard went.
-enum Move {
-    /// On its way; durable when answered.
-    Begun(oneshot::Receiver<Result<Finished, ShardStoreError>>),
-    /// A unit in this file cannot be read.
-    Unreadable(FileId),
-    /// The shard is not in the log.
-    Nothing,
-}
-
-/// Copies what a shard has in some files into the open one, with a new header.
-fn move_shard(open: &Open, victims: &[FileId], row: &ShardRow) -> Result<Move, ShardStoreError> {
-    let Lane::Log(place) = &row.lane else { return Ok(Move::Nothing) };
-    let header = row.header.to_header().map_err(engine_error)?;
-    let layout = crate::checks::check_header(&header)?;
-    let places = places_of(place, &layout);
-    let here = (0..).zip(&places).filter(|(_, place)| victims.contains(&place.file));
-    let here: Vec<_> = here.map(|(stripe, place)| (stripe, place.file)).collect();
-    let stream = open.next_stream();
-    send_log(open, LogOrder::Begin { stream, places })?;
-    for (stripe, file) in here {
-        let unit = UnitPlace { key: header.key, stripe, profile: header.profile };
-        let Some(entry) = read_entry(&open.core, place, unit) else {
-            open.ended.push(stream);
-            send_log(open, LogOrder::Wake)?;
-            return Ok(Move::Unreadable(file));
-        };
-        send_log(open, LogOrder::Unit { stream, stripe, value: UnitValue::Entry(entry) })?;
-    }
+fn ask_index(open: &Open, order: impl FnOnce(Reply<()>) -> IndexOrder) -> Result<(), ShardStoreError> {
+    let closed = || open.core.vitals.fenced(FenceReason::Closed);
     let (reply, answer) = oneshot::channel();
-    let finish = FinishOrder {
-        header: row.header.clone(),
-        payload_bytes: row.payload_bytes,
-        kind: FinishKind::Move { expected: place.header.key },
-        origin: Some(place.origin),
-        hurry: false,
-        reply,
-    };
-    send_log(open, LogOrder::Finish { stream, finish: Box::new(finish) })?;
-    Ok(Move::Begun(answer))
-}
-
-/// The places of a shard's units, in order of stripe.
-fn places_of(place: &LogPlace, layout: &StripeLayout) -> Vec<Place> {
-    let keys = place.runs.iter().flat_map(|run| (0..run.count).map(|at| (run.file_id(), run.key(at))));
-    let with_stripe = (0..layout.stripes()).zip(keys);
-    with_stripe.map(|(stripe, (file, key))| Place { file, key, bytes: entry_bytes(layout, stripe) }).collect()
-}
-
-/// What the entry of a unit weighs: kind byte, unit header, payload.
-fn entry_bytes(layout: &StripeLayout, stripe: u32) -> u64 {
-    1 + SealedUnit::OVERHEAD_BYTES as u64 + u64::from(layout.unit_bytes(stripe))
-}
-
-/// An entry as it stands, if it is sound: cleaning must not give damage a fresh checksum.
-fn read_entry(core: &Core, place: &LogPlace, unit: UnitPlace) -> Option<Bytes> {
-    let (file, key) = locate(place, unit.stripe)?;
-    let log = core.logs.of(file)?;
-    let entry = log.get_pinned_opt(key.to_bytes(), &unit_reads());
-    let sound = entry.ok().flatten().filter(|entry| {
-        let is_unit = |(kind, stored): (&u8, &[u8])| *kind == KIND_UNIT && SealedUnit::inspect(stored) == Ok(unit);
-        entry.split_first().is_some_and(is_unit)
-    });
-    if sound.is_none() {
-        tracing::warn!(disk = %core.vitals.id, ?unit, "a unit cannot be copied, its file is not cleaned");
-        core.vitals.health.count_error();
-    }
-    sound.map(|entry| Bytes::copy_from_slice(&entry))
-}
-
-fn send_log(open: &Open, order: LogOrder) -> Result<(), ShardStoreError> {
-    open.log.blocking_send(order).map_err(|_| open.core.vitals.fenced(FenceReason::Closed))
-}
-
-fn send_index(open: &Open, order: IndexOrder) -> Result<(), ShardStoreError> {
-    open.index.blocking_send(order).map_err(|_| open.core.vitals.fenced(FenceReason::Closed))
+    open.index.blocking_send(order(reply)).map_err(|_| closed())?;
+    answer.blocking_recv().unwrap_or_else(|_| Err(closed()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The log committer thread: finishes a file, ingests it, and lets its shards come into being.
+//! The log committer thread: syncs a file, ingests it, and lets its shards come into being. Files of cleaning come
+//! synced.
 //!
 //! Crash points, in order:
 //! - A: the file is in `staging`, finished or not. At the next start it is removed; nothing of it was acknowledged.
@@ -19,22 +20,22 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     core::{Core, Faults},
     index_thread::{IndexOrder, IngestedFile, LogFinish},
-    keys::FileId,
-    log_writer::{FullFile, LogOrder},
+    log_writer::LogOrder,
+    open_file::FullFile,
 };
 use crate::FenceReason;
 
-/// Runs until the log writer is gone.
+/// Runs until nobody can hand files over any more.
 pub(super) fn run(
     core: &Arc<Core>,
     files: &std_mpsc::Receiver<FullFile>,
     index: &mpsc::Sender<IndexOrder>,
     wake: &mpsc::WeakSender<LogOrder>,
-    in_commit: &AtomicUsize,
+    waiting: &AtomicUsize,
 ) {
     while let Ok(file) = files.recv() {
         commit(core, file, index);
-        in_commit.fetch_sub(1, SeqCst);
+        waiting.fetch_sub(1, SeqCst);
         // A full queue wakes the writer by itself.
         if let Some(writer) = wake.upgrade() {
             let _ = writer.try_send(LogOrder::Wake);
@@ -42,17 +43,16 @@ pub(super) fn run(
     }
 }
 
-fn commit(core: &Core, file: FullFile, index: &mpsc::Sender<IndexOrder>) {
-    let FullFile { writer, path, id, last, bytes, finishes } = file;
+fn commit(core: &Core, mut file: FullFile, index: &mpsc::Sender<IndexOrder>) {
     // A disk that failed must not make more shards exist.
     if let Some(reason) = core.vitals.health.write_fence() {
-        drop(writer);
-        return refuse(core, finishes, &reason);
+        return refuse(core, file.finishes, &reason);
     }
-    if let Err(detail) = finish_and_ingest(core, writer, id, &path) {
+    if let Err(detail) = sync_and_ingest(core, &mut file) {
         let reason = core.vitals.health.fail_writes(&detail);
-        return refuse(core, finishes, &reason);
+        return refuse(core, file.finishes, &reason);
     }
+    let FullFile { id, last, bytes, finishes, .. } = file;
     let (done, indexed) = oneshot::channel();
     let order = IndexOrder::File { file: IngestedFile { id, last, bytes, finishes }, done };
     match index.blocking_send(order) {
@@ -64,18 +64,12 @@ fn commit(core: &Core, file: FullFile, index: &mpsc::Sender<IndexOrder>) {
     }
 }
 
-fn finish_and_ingest(
-    core: &Core,
-    mut writer: rocksdb::SstFileWriter<'static>,
-    id: FileId,
-    path: &std::path::Path,
-) -> Result<(), String> {
-    writer.finish().map_err(|e| format!("finish of a log file: {e}"))?;
-    drop(writer);
+fn sync_and_ingest(core: &Core, file: &mut FullFile) -> Result<(), String> {
+    file.sync()?;
     Faults::hit(&core.vitals.faults.before_ingest)?;
     Faults::hit(&core.vitals.faults.no_space)
         .map_err(|_| "No space left on device: While appending to file".to_owned())?;
-    core.logs.ingest(id, path, &core.vitals.faults)?;
+    core.logs.ingest(file.id, &file.path, &core.vitals.faults)?;
     Faults::hit(&core.vitals.faults.after_ingest)
 }
 

@@ -1,7 +1,7 @@
 //! What the threads and calls of one open disk share.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,7 +15,7 @@ use super::{
     engine::{index_status, log_status},
     folder::{Paths, Pin},
     health::Health,
-    index::Index,
+    index::{Index, IndexError},
     keys::FileId,
     logs::Logs,
 };
@@ -120,6 +120,15 @@ impl Vitals {
         self.fenced(self.health.fail_writes(detail))
     }
 
+    /// A file of the log could not be written to: the disk takes no more writes.
+    pub(super) fn fail_append(&self, error: ShardStoreError) -> ShardStoreError {
+        match error {
+            // Fenced before, or the caller's fault, not the disk's.
+            error @ (ShardStoreError::Fenced { .. } | ShardStoreError::Invalid(_)) => error,
+            other => self.fail_writes(&format!("append to the log: {other}")),
+        }
+    }
+
     /// Asks the file system; may block.
     pub(super) fn look(&self, pin: &Pin) {
         self.space.look(pin.descriptor());
@@ -154,26 +163,46 @@ pub(super) struct Core {
     pub vitals: Arc<Vitals>,
     pub index: Index,
     pub logs: Logs,
-    /// This run's start number.
+    /// This run's start number, for the keys of what clients and repair write. The next one is cleaning's.
     pub start: u64,
     pub pending: Pending,
     /// Held while files are dropped or cleaned: one at a time.
-    pub cleaning: Mutex<()>,
+    pub cleaning: Mutex<Cleaning>,
     pub clean: CleanLimits,
     /// A file of the log ends when it is longer.
     pub file_bytes_max: u64,
-    /// Files that could not be cleaned since a unit in them cannot be read; left alone until the next start.
-    pub unclean: Mutex<HashSet<FileId>>,
+    /// Files that could not be cleaned since a unit in them cannot be read, with what lived in them then: left alone
+    /// until that changes, as it does when repair wrote the unit's shard anew.
+    pub unclean: Mutex<HashMap<FileId, u64>>,
     /// Shards that were ordered dead lately: a write of one that was on its way must not bring it back.
     pub dead: RecentDead,
     /// The last field: dropped when the instances that opened their files by it are closed.
     pub pin: Arc<Pin>,
 }
 
+/// What cleaning keeps from round to round.
+#[derive(Debug, Default)]
+pub(super) struct Cleaning {
+    /// Where the keys of its next file begin.
+    pub counter: u64,
+    /// A walk through the WAL lane that has not come to its end.
+    pub lane_walk: Option<LaneWalk>,
+}
+
+/// Where the compaction of the WAL lane stands.
+#[derive(Debug)]
+pub(super) struct LaneWalk {
+    /// The key where the next range begins.
+    pub from: Vec<u8>,
+    /// Bytes that were dead when the walk began.
+    pub dead: u64,
+}
+
 /// Bounds of cleaning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CleanLimits {
-    /// Bytes copied in a call out of mostly dead files, at least one shard.
+    /// Bytes copied in a call out of mostly dead files, at least one shard, and bytes of the range of the WAL lane that
+    /// a call compacts.
     pub copy_bytes_max: u64,
     /// Bytes copied in a call that merges.
     pub merge_bytes_max: u64,
@@ -181,8 +210,7 @@ pub(super) struct CleanLimits {
     pub merge_over_files: usize,
     /// More small files than this, and they are merged whatever clients do.
     pub merge_always_over_files: usize,
-    /// Files smaller than these are small: of each size apart, so that a byte is merged no more often than there are
-    /// sizes while no client writes. One that does cuts the open file short, and what was merged may be merged again.
+    /// Files smaller than these are small: of each size apart, so that a byte is not merged over and over.
     pub small_file_bytes: [u64; 2],
     /// Dead bytes of the WAL lane that are worth a compaction.
     pub wal_dead_bytes_min: u64,
@@ -191,6 +219,14 @@ pub(super) struct CleanLimits {
 impl Core {
     pub(super) fn staging(&self) -> PathBuf {
         self.vitals.paths.staging()
+    }
+
+    /// Makes all changes of the index durable. A sync that fails ends writing.
+    pub(super) fn sync_index(&self) -> Result<(), FenceReason> {
+        let result = Faults::hit(&self.vitals.faults.index_sync).map_err(IndexError::Engine);
+        result
+            .and_then(|()| self.index.sync())
+            .map_err(|e| self.vitals.health.fail_writes(&format!("sync of the index: {e}")))
     }
 
     pub(super) fn figures(&self) -> Figures {

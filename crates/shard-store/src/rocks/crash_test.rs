@@ -26,9 +26,11 @@ const SEED_VARIABLE: &str = "CAIRN_TEST_SEED";
 const ROUND_VARIABLE: &str = "CAIRN_TEST_ROUND";
 const WORKERS: u64 = 4;
 
-/// Few files fill an instance of the log: they are made and removed all the time.
+/// Few files fill an instance of the log, and few are merged: instances and files are made and removed all the time.
 fn open(folder: &Path) -> Arc<RocksShardStore> {
-    RocksShardStore::open(&DiskOptions { files_per_log: 3, ..options(folder) }).unwrap()
+    let mut options = DiskOptions { files_per_log: 3, ..options(folder) };
+    options.clean.merge_always_over_files = 4;
+    RocksShardStore::open(&options).unwrap()
 }
 
 fn child_command(test: &str, folder: &Path) -> Command {

@@ -10,7 +10,7 @@ use super::{
     catch_up::{log_files, rebuild},
     engine::{OpenFiles, open_index, open_log},
     index::Index,
-    testing::{check_balance, delete, du, files_in, open, options, seed},
+    testing::{check_balance, copy, delete, du, files_in, open, options, seed},
 };
 use crate::{
     DeleteOrder, DeleteReason, DiskState, FenceReason, SealedUnit, ShardStore, ShardStoreError, WriteMode,
@@ -82,9 +82,54 @@ async fn a_bad_unit_is_not_copied_and_keeps_its_file() {
     writer.finish().await.unwrap();
     delete(&disk, &[dead.key()]).await;
     flip_in(&folder.path().join("log-0"), &living, 1);
-    disk.clean().await.unwrap();
-    disk.clean().await.unwrap();
+    let told = disk.clean().await.unwrap().bad;
+    assert_eq!(told.iter().map(|shard| shard.key).collect::<Vec<_>>(), [living.key()]);
+    assert!(disk.clean().await.unwrap().bad.is_empty(), "told once");
     assert_eq!(disk.scrub(living.key()).await.unwrap(), [1], "the sound unit is still there");
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_bad_unit_is_cleaned_when_its_shard_was_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path());
+    // A round copies one shard.
+    options.clean.copy_bytes_max = 1;
+    let disk = RocksShardStore::open(&options).unwrap();
+    // One file: two that live and one that does not. The bad one comes first.
+    let [dead, bad, good] = [(1, 16 << 20), (2, 2 << 20), (3, 2 << 20)].map(|(n, bytes)| Sample::new(n, bytes));
+    let mut writers = Vec::new();
+    for sample in [&bad, &good] {
+        let mut writer = sample.begin(&*disk, WriteMode::New).await.unwrap();
+        for stripe in 0..2 {
+            writer.write_unit(sample.unit(stripe)).await.unwrap();
+        }
+        writers.push(writer);
+    }
+    dead.write(&*disk, WriteMode::New).await.unwrap();
+    for writer in writers {
+        writer.finish().await.unwrap();
+    }
+    delete(&disk, &[dead.key()]).await;
+    let file = *disk.core().index.files().first_key_value().unwrap().0;
+    flip_in(&folder.path().join("log-0"), &bad, 1);
+    for _ in 0..3 {
+        disk.clean().await.unwrap();
+    }
+    assert!(disk.core().index.files().contains_key(&file));
+    let errors = disk.status().errors;
+    disk.clean().await.unwrap();
+    assert_eq!(disk.status().errors, errors, "it is not read again while nothing changed");
+    // As repair does.
+    bad.write(&*disk, WriteMode::Replace).await.unwrap();
+    for _ in 0..3 {
+        disk.clean().await.unwrap();
+    }
+    assert!(!disk.core().index.files().contains_key(&file), "its space came back");
+    for sample in [&bad, &good] {
+        sample.check(&*disk).await;
+    }
     check_balance(&disk.core());
     disk.close().await;
 }
@@ -356,6 +401,62 @@ fn write_large_shards() {
     });
 }
 
+/// Bytes this process handed over to files, whatever the file system made of them.
+fn bytes_handed_over() -> u64 {
+    let text = fs::read_to_string("/proc/self/io").unwrap();
+    text.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_is_merged_while_clients_write_is_not_merged_over_and_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = super::crash_test::run_alone("rocks::damage_test::write_and_merge", folder.path());
+    let figure =
+        |name: &str| -> u64 { text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap() };
+    let (written, stored) = (figure("written "), figure("stored "));
+    println!("{} bytes written for 100 stored, {} files", written * 100 / stored, figure("files "));
+    assert!(figure("files ") < 100);
+    assert!(written < stored * 3, "{written} bytes for {stored}");
+}
+
+#[test]
+#[ignore = "the child of what_is_merged_while_clients_write_is_not_merged_over_and_over"]
+fn write_and_merge() {
+    const WRITERS: u64 = 4;
+    const SHARDS: u64 = 500;
+    let folder = std::env::var_os(super::crash_test::FOLDER_VARIABLE).unwrap();
+    let mut options = options(Path::new(&folder));
+    // Sizes as they are, and fewer files to begin with.
+    options.clean.merge_always_over_files = 64;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let disk = RocksShardStore::open(&options).unwrap();
+        let before = bytes_handed_over();
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..WRITERS {
+            let disk = Arc::clone(&disk);
+            writers.spawn(async move {
+                for number in 0..SHARDS {
+                    let sample = Sample::with_profile(number * WRITERS + writer, 128 << 10, (1, 0));
+                    sample.write(&*disk, WriteMode::New).await.unwrap();
+                }
+            });
+        }
+        while !writers.is_empty() {
+            disk.clean().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            while let Some(ended) = writers.try_join_next() {
+                ended.unwrap();
+            }
+        }
+        while disk.clean().await.unwrap().bytes_freed > 0 {}
+        let written = bytes_handed_over() - before;
+        println!("\nwritten {written}\nstored {}", disk.status().bytes_live);
+        println!("files {}", disk.core().index.files().len());
+        disk.close().await;
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
     let mut rng = StdRng::seed_from_u64(seed());
@@ -369,6 +470,7 @@ async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
     disk.close().await;
     for _ in 0..10 {
         let folder = tempfile::tempdir().unwrap();
+        fs::remove_dir(folder.path()).unwrap();
         copy(whole.path(), folder.path());
         let files: Vec<_> =
             files_in(folder.path()).into_iter().filter(|file| fs::metadata(file).unwrap().len() > 0).collect();
@@ -391,18 +493,5 @@ async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
         }
         let _ = disk.clean().await;
         disk.close().await;
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }

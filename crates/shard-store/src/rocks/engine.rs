@@ -15,6 +15,8 @@ const WRITE_BUFFER_BYTES: usize = 4 << 20;
 /// All memtables of the index together.
 const WRITE_BUFFERS_BYTES: usize = 16 << 20;
 const WAL_BYTES_MAX: u64 = 64 << 20;
+/// A compaction of the index takes about so much at once: what cleaning compacts has a bound.
+const COMPACTION_BYTES_MAX: u64 = 256 << 20;
 /// A file of the index is compacted if half of so many entries in a row, or half of all, are deletes.
 const DELETES_WINDOW: usize = 4096;
 const DELETES_RATIO: f64 = 0.5;
@@ -68,6 +70,7 @@ fn index_options(cache: &Cache, open_files: OpenFiles) -> Options {
     options.set_max_write_buffer_number(2);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_max_compaction_bytes(COMPACTION_BYTES_MAX);
     let mut table = table(cache, 16 << 10);
     table.set_bloom_filter(10.0, false);
     options.set_block_based_table_factory(&table);
@@ -78,7 +81,7 @@ fn index_options(cache: &Cache, open_files: OpenFiles) -> Options {
 
 fn log_options(cache: &Cache, open_files: OpenFiles) -> Options {
     let mut options = common(open_files.log);
-    // Keys only grow, so no file overlaps another: nothing to compact, ever.
+    // No key is used twice and no file overlaps another: nothing to compact, ever.
     options.set_disable_auto_compactions(true);
     options.set_write_buffer_size(1 << 20);
     options.set_skip_stats_update_on_db_open(true);

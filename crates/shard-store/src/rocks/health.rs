@@ -98,7 +98,7 @@ impl Health {
         health
     }
 
-    /// Ends writing; the first reason wins. Answers the reason that holds.
+    /// Ends writing; the first reason wins, but for want of space. Answers the reason that holds.
     ///
     /// A write that found no space lost nothing that was taken before, so it leaves no marker: the disk is opened anew
     /// when there is space. A sync that finds none may have lost what was taken, and counts as failed.
@@ -147,10 +147,14 @@ impl Health {
 
     fn set_write_failed(&self, reason: FenceReason) -> (FenceReason, bool) {
         let mut held = self.write_failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = held.is_none();
-        let reason = held.get_or_insert(reason).clone();
+        // A write that found no space lost nothing; what failed beside it may have.
+        let is_worse = matches!(*held, Some(FenceReason::NoSpace(_))) && !matches!(reason, FenceReason::NoSpace(_));
+        let is_first = held.is_none() || is_worse;
+        if is_first {
+            *held = Some(reason.clone());
+        }
         self.is_write_failed.store(true, Relaxed);
-        (reason, is_first)
+        (held.clone().unwrap_or(reason), is_first)
     }
 
     fn write_failed(&self) -> Option<FenceReason> {
@@ -257,6 +261,19 @@ mod tests {
         again.fail_writes("three");
         let last = Health::new(&paths_of(folder.path()), 6, Failures::read(folder.path()), HUNG_AFTER);
         assert!(matches!(last.state(), DiskState::ReadOnly(FenceReason::WriteFailed(_))));
+    }
+
+    #[test]
+    fn a_sync_that_fails_beside_a_write_without_space_leaves_its_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(MARKER), "").unwrap();
+        let health = Health::new(&paths_of(folder.path()), 4, Failures::default(), HUNG_AFTER);
+        assert!(matches!(health.fail_writes("IO error: No space left on device"), FenceReason::NoSpace(_)));
+        assert_eq!(Failures::read(folder.path()).count, 0);
+        let failed = health.fail_writes("sync of the index: IO error");
+        assert!(matches!(failed, FenceReason::WriteFailed(_)));
+        assert_eq!(health.fail_writes("IO error: No space left on device"), failed);
+        assert_eq!(Failures::read(folder.path()).count, 1);
     }
 
     #[test]

@@ -6,13 +6,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
+use rocksdb::{CompactOptions, DB, Direction, IteratorMode, WriteBatch};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -31,8 +28,6 @@ pub(super) struct Index {
     pub(super) db: DB,
     files: Mutex<BTreeMap<FileId, FileRow>>,
     counters: Mutex<Counters>,
-    /// Bytes of the WAL lane that died since the lane was last compacted.
-    wal_dead: AtomicU64,
 }
 
 /// Why a row was not to be had. Damage ends writing, see `Health::fail_index`.
@@ -84,7 +79,7 @@ impl Index {
             let key = LogKey::from_slice(&key).ok_or_else(|| IndexError::Damaged("key of a file row".to_owned()))?;
             files.insert(FileId(key), decode(&value)?);
         }
-        Ok(Self { db, files: Mutex::new(files), counters: Mutex::new(counters), wal_dead: AtomicU64::new(0) })
+        Ok(Self { db, files: Mutex::new(files), counters: Mutex::new(counters) })
     }
 
     pub(super) fn row(&self, key: ShardKey) -> IndexResult<Option<ShardRow>> {
@@ -145,12 +140,12 @@ impl Index {
             rows: HashMap::new(),
             files: BTreeMap::new(),
             counters: self.counters(),
-            wal_died: 0,
         }
     }
 
+    /// Bytes of the WAL lane that died since the lane was last compacted.
     pub(super) fn wal_dead(&self) -> u64 {
-        self.wal_dead.load(Relaxed)
+        self.counters().wal_dead
     }
 
     /// Bytes of the index's files, those of the WAL lane among them.
@@ -168,21 +163,38 @@ impl Index {
         self.db.property_int_value_cf(family, "rocksdb.total-sst-files-size").ok().flatten().unwrap_or(0)
     }
 
-    /// Gives back what dead units of the WAL lane take: a delete alone is one more entry, and only a compaction drops
-    /// both. Writes go on meanwhile.
-    pub(super) fn compact_wal_lane(&self) -> IndexResult<()> {
-        let died_before = self.wal_dead();
-        let units = family(&self.db, CF_UNITS)?;
-        self.db.flush_cf(units)?;
-        self.db.compact_range_cf(units, None::<&[u8]>, None::<&[u8]>);
-        self.wal_dead.fetch_sub(died_before, Relaxed);
-        Ok(())
+    /// Gives back what dead units in a range of the WAL lane take: a delete alone is one more entry, and only a
+    /// compaction drops both. The range begins at a key and has about so many bytes. Answers where the next one begins;
+    /// none at the lane's end. Writes go on meanwhile.
+    pub(super) fn compact_wal_lane(&self, from: &[u8], bytes_max: u64) -> IndexResult<Option<Vec<u8>>> {
+        let tables = self.db.live_files()?.into_iter().filter(|table| table.column_family_name == CF_UNITS);
+        let ends = tables.filter_map(|table| Some((table.end_key?, table.size as u64))).collect();
+        let last = last_of_range(ends, from, bytes_max);
+        let mut options = CompactOptions::default();
+        // Else RocksDB compacts nothing beside it, and writes wait for that in the end.
+        options.set_exclusive_manual_compaction(false);
+        self.db.compact_range_cf_opt(family(&self.db, CF_UNITS)?, Some(from), last.as_deref(), &options);
+        // The next key.
+        Ok(last.map(|last| [&last[..], &[0]].concat()))
     }
 
     /// Makes every committed draft durable.
     pub(super) fn sync(&self) -> IndexResult<()> {
         Ok(self.db.flush_wal(true)?)
     }
+}
+
+/// The last key of a range that begins at a key and has tables of so many bytes, given each table's last key and bytes.
+/// None where the range is the rest: what is not in a table yet belongs to it.
+fn last_of_range(mut tables: Vec<(Vec<u8>, u64)>, from: &[u8], bytes_max: u64) -> Option<Vec<u8>> {
+    tables.retain(|(last, _)| &last[..] >= from);
+    tables.sort_unstable();
+    let mut bytes = 0_u64;
+    let at = tables.iter().position(|(_, size)| {
+        bytes = bytes.saturating_add(*size);
+        bytes >= bytes_max
+    })?;
+    (at + 1 < tables.len()).then(|| tables.swap_remove(at).0)
 }
 
 /// A state row of an instance.
@@ -199,7 +211,6 @@ pub(super) struct Draft<'a> {
     /// Files changed; `None` is a file that was dropped.
     files: BTreeMap<FileId, Option<FileRow>>,
     counters: Counters,
-    wal_died: u64,
 }
 
 impl Draft<'_> {
@@ -223,7 +234,7 @@ impl Draft<'_> {
                 for stripe in 0..units {
                     self.batch.delete_cf(family(db, CF_UNITS)?, unit_key(key, stripe));
                 }
-                self.wal_died += old.payload_bytes;
+                self.counters.wal_dead = self.counters.wal_dead.saturating_add(old.payload_bytes);
             }
             self.counters.shards = self.counters.shards.saturating_sub(1);
             self.counters.bytes_live = self.counters.bytes_live.saturating_sub(old.payload_bytes);
@@ -257,6 +268,11 @@ impl Draft<'_> {
 
     pub(super) fn set_file(&mut self, file: FileId, row: Option<FileRow>) {
         self.files.insert(file, row);
+    }
+
+    /// So many dead bytes of the WAL lane were given back.
+    pub(super) fn lane_compacted(&mut self, dead: u64) {
+        self.counters.wal_dead = self.counters.wal_dead.saturating_sub(dead);
     }
 
     pub(super) fn set_state<T: Serialize>(&mut self, name: &[u8], value: T) -> IndexResult<()> {
@@ -294,7 +310,24 @@ impl Draft<'_> {
             };
         }
         *self.index.counters.lock().unwrap_or_else(PoisonError::into_inner) = self.counters;
-        self.index.wal_dead.fetch_add(self.wal_died, Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_the_wal_lane_end_with_tables() {
+        // The last one spans the lane: a table of deletes.
+        let tables = || [(b"b", 10), (b"d", 10), (b"f", 10), (b"h", 1)].map(|(last, bytes)| (last.to_vec(), bytes));
+        let last = |from: &[u8], bytes_max| last_of_range(tables().to_vec(), from, bytes_max);
+        assert_eq!(last(b"", 10), Some(b"b".to_vec()));
+        assert_eq!(last(b"", 11), Some(b"d".to_vec()));
+        assert_eq!(last(b"b\0", 20), Some(b"f".to_vec()));
+        assert_eq!(last(b"f\0", 1), None, "the last table's range is the rest");
+        assert_eq!(last(b"b\0", 100), None);
+        assert_eq!(last_of_range(Vec::new(), b"", 10), None);
     }
 }

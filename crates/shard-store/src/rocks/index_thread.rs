@@ -13,7 +13,7 @@ use cairn_proto::{AttachNumber, Index as MetaIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    core::{Core, Faults},
+    core::Core,
     engine::family,
     index::{Draft, IndexError, IndexResult},
     keys::{CF_LOG_STATE, FileId, LogKey, STATE_ANSWERED, STATE_ATTACH},
@@ -89,6 +89,11 @@ pub(super) enum IndexOrder {
         files: Vec<FileId>,
         reply: Reply<()>,
     },
+    /// So many dead bytes of the WAL lane were given back.
+    Compacted {
+        dead: u64,
+        reply: Reply<()>,
+    },
     Attach {
         attach: AttachNumber,
         reply: Reply<()>,
@@ -120,18 +125,11 @@ fn commit_group(core: &Core, group: Vec<IndexOrder>) {
     let answers: Vec<Answer> = group.into_iter().filter_map(|order| apply(core, order)).collect();
     let failure = match core.vitals.health.write_fence() {
         Some(reason) => Some(reason),
-        None => sync(core).err(),
+        None => core.sync_index().err(),
     };
     for answer in answers {
         answer(core, failure.as_ref());
     }
-}
-
-fn sync(core: &Core) -> Result<(), FenceReason> {
-    let result = Faults::hit(&core.vitals.faults.index_sync).map_err(IndexError::Engine);
-    result
-        .and_then(|()| core.index.sync())
-        .map_err(|e| core.vitals.health.fail_writes(&format!("sync of the index: {e}")))
 }
 
 /// Writes one order's batch. An order that changes nothing but must be answered after the sync is an answer too.
@@ -156,6 +154,13 @@ fn apply(core: &Core, order: IndexOrder) -> Option<Answer> {
         IndexOrder::Forget { files, reply } => {
             let result = in_draft(core, |draft| {
                 files.iter().for_each(|file| draft.set_file(*file, None));
+                Ok(())
+            });
+            Some(answer(reply, move |_| result))
+        }
+        IndexOrder::Compacted { dead, reply } => {
+            let result = in_draft(core, |draft| {
+                draft.lane_compacted(dead);
                 Ok(())
             });
             Some(answer(reply, move |_| result))

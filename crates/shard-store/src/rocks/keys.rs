@@ -35,7 +35,8 @@ pub(super) const SHARD_KEY_BYTES: usize = SegmentId::BYTES + 1;
 /// A place in the group log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct LogKey {
-    /// Raised at each start of the disk, so that no key is used twice.
+    /// Raised at each start of the disk, so that no key is used twice. A run has two: the second is for copies of
+    /// cleaning.
     pub start: u64,
     /// Counted up by each entry.
     pub counter: u64,

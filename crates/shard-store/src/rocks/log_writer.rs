@@ -6,76 +6,51 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-        mpsc as std_mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
-use rocksdb::SstFileWriter;
 use tokio::sync::mpsc;
 
 use super::{
     core::Core,
-    engine::{create_file, engine_error},
     index_thread::{FinishKind, LogFinish, Reply},
     keys::{FileId, LogKey},
-    rows::{
-        HeaderFields, KIND_HEADER, KIND_TRAILER, KIND_UNIT, LogHeader, LogPlace, Place, Trailer, encode_entry, runs_of,
-    },
+    open_file::{CommitQueue, OpenFile},
+    rows::{HeaderFields, KIND_UNIT, LogHeader, LogPlace, Place, runs_of},
 };
-use crate::{Finished, SealedUnit, ShardStoreError, checks::check_header};
+use crate::{Finished, SealedUnit, ShardStoreError, WriteMode};
 
 /// Units that may wait: 4 MiB.
 pub(super) const QUEUE_MAX: usize = 16;
 /// Orders taken while a file waits to be handed over.
 const PATIENCE_ORDERS: u32 = 32;
 
-/// The bytes of an entry.
-#[derive(Debug)]
-pub(super) enum UnitValue {
-    /// From a writer.
-    Sealed(SealedUnit),
-    /// From cleaning: as it stands in the log, kind byte included.
-    Entry(Bytes),
-}
-
 /// A shard's last word.
 #[derive(Debug)]
 pub(super) struct FinishOrder {
     pub header: HeaderFields,
     pub payload_bytes: u64,
-    pub kind: FinishKind,
-    /// Cleaning keeps the shard's first header key.
-    pub origin: Option<LogKey>,
-    /// Whether the file should be committed soon for this one.
-    pub hurry: bool,
+    pub mode: WriteMode,
     pub reply: Reply<Finished>,
 }
 
 /// What the thread does.
 #[derive(Debug)]
 pub(super) enum LogOrder {
-    /// A stream begins, with places it has already (cleaning).
+    /// A stream begins.
     Begin {
         stream: u64,
-        places: Vec<Place>,
     },
-    /// The unit of a stripe.
+    /// The unit of the next stripe.
     Unit {
         stream: u64,
-        stripe: u32,
-        value: UnitValue,
+        unit: SealedUnit,
     },
+    /// All units of a stream were sent; its shard wants to be durable.
     Finish {
         stream: u64,
         finish: Box<FinishOrder>,
     },
-    /// Hand the open file over soon.
-    Commit,
     /// Something changed beside the queue: a stream ended, the committer is free.
     Wake,
     Close,
@@ -95,26 +70,6 @@ impl Ended {
     }
 }
 
-/// A file that goes to the committer.
-pub(super) struct FullFile {
-    pub writer: SstFileWriter<'static>,
-    pub path: PathBuf,
-    pub id: FileId,
-    pub last: LogKey,
-    pub bytes: u64,
-    pub finishes: Vec<LogFinish>,
-}
-
-struct OpenFile {
-    writer: SstFileWriter<'static>,
-    path: PathBuf,
-    id: FileId,
-    last: LogKey,
-    bytes: u64,
-    headers: Vec<u64>,
-    finishes: Vec<LogFinish>,
-}
-
 #[derive(Default)]
 struct Stream {
     places: Vec<Place>,
@@ -126,11 +81,10 @@ pub(super) struct LogWriter {
     core: Arc<Core>,
     orders: mpsc::Receiver<LogOrder>,
     ended: Arc<Ended>,
-    committer: std_mpsc::SyncSender<FullFile>,
-    /// Files the committer has not finished.
-    in_commit: Arc<AtomicUsize>,
+    commits: CommitQueue,
     streams: HashMap<u64, Stream>,
     file: Option<OpenFile>,
+    /// Where the keys of the next file begin.
     counter: u64,
     wants_commit: bool,
     buffer: Vec<u8>,
@@ -141,15 +95,13 @@ impl LogWriter {
         core: Arc<Core>,
         orders: mpsc::Receiver<LogOrder>,
         ended: Arc<Ended>,
-        committer: std_mpsc::SyncSender<FullFile>,
-        in_commit: Arc<AtomicUsize>,
+        commits: CommitQueue,
     ) -> Self {
         Self {
             core,
             orders,
             ended,
-            committer,
-            in_commit,
+            commits,
             streams: HashMap::new(),
             file: None,
             counter: 0,
@@ -178,7 +130,7 @@ impl LogWriter {
                 self.end(stream);
             }
             orders_since += 1;
-            let is_full = self.file.as_ref().is_some_and(|file| file.bytes >= self.core.file_bytes_max);
+            let is_full = self.file.as_ref().is_some_and(|file| file.bytes() >= self.core.file_bytes_max);
             if is_full {
                 self.hand_over();
             } else if orders_since >= PATIENCE_ORDERS {
@@ -188,42 +140,35 @@ impl LogWriter {
         }
         // Shards finished and not committed: their callers see that nobody answers.
         if let Some(file) = self.file.take() {
-            drop(file.writer);
-            let _ = std::fs::remove_file(file.path);
+            file.discard();
         }
     }
 
     fn take(&mut self, order: LogOrder) {
         match order {
-            LogOrder::Begin { stream, places } => {
-                self.streams.insert(stream, Stream { places, held: Vec::new() });
+            LogOrder::Begin { stream } => {
+                self.streams.insert(stream, Stream::default());
             }
-            LogOrder::Unit { stream, stripe, value } => {
+            LogOrder::Unit { stream, unit } => {
                 // A stream that ended meanwhile wants nothing written.
                 if self.streams.contains_key(&stream)
-                    && let Err(e) = self.append_unit(stream, stripe, &value)
+                    && let Err(e) = self.append_unit(stream, &unit)
                 {
-                    self.fail(&e);
+                    self.core.vitals.fail_append(e);
                     self.end(stream);
                 }
             }
             LogOrder::Finish { stream, finish } => self.finish(stream, *finish),
-            LogOrder::Commit => self.wants_commit = true,
             LogOrder::Wake | LogOrder::Close => {}
         }
     }
 
-    fn append_unit(&mut self, stream: u64, stripe: u32, value: &UnitValue) -> Result<(), ShardStoreError> {
+    fn append_unit(&mut self, stream: u64, unit: &SealedUnit) -> Result<(), ShardStoreError> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let place = match value {
-            UnitValue::Sealed(unit) => {
-                buffer.clear();
-                buffer.push(KIND_UNIT);
-                unit.write_to(&mut buffer);
-                self.append(&buffer)
-            }
-            UnitValue::Entry(entry) => self.append(entry),
-        };
+        buffer.clear();
+        buffer.push(KIND_UNIT);
+        unit.write_to(&mut buffer);
+        let place = self.open_file().and_then(|file| file.append(&buffer));
         self.buffer = buffer;
         let place = place?;
         let Some(stream) = self.streams.get_mut(&stream) else { return Ok(()) };
@@ -231,36 +176,20 @@ impl LogWriter {
             self.core.pending.hold(place.file);
             stream.held.push(place.file);
         }
-        let at = usize::try_from(stripe).map_err(engine_error)?;
-        if at > stream.places.len() {
-            return Err(ShardStoreError::Invalid("units come in order of stripe"));
-        }
-        match stream.places.get_mut(at) {
-            Some(standing) => *standing = place,
-            None => stream.places.push(place),
-        }
+        stream.places.push(place);
         Ok(())
     }
 
-    /// Puts an entry under the next key; begins a file where none is open.
-    fn append(&mut self, value: &[u8]) -> Result<Place, ShardStoreError> {
+    /// The file that is being filled; begins one where there is none.
+    fn open_file(&mut self) -> Result<&mut OpenFile, ShardStoreError> {
         self.core.vitals.check_write()?;
-        let key = LogKey { start: self.core.start, counter: self.counter };
-        let file = match &mut self.file {
-            Some(file) => file,
+        match self.file {
+            Some(ref mut file) => Ok(file),
             None => {
-                let path = self.core.staging().join(format!("{:016x}-{:016x}.sst", key.start, key.counter));
-                let writer = create_file(&path).map_err(engine_error)?;
-                let (headers, finishes) = (Vec::new(), Vec::new());
-                self.file.insert(OpenFile { writer, path, id: FileId(key), last: key, bytes: 0, headers, finishes })
+                let first = LogKey { start: self.core.start, counter: self.counter };
+                Ok(self.file.insert(OpenFile::create(&self.core.staging(), first)?))
             }
-        };
-        file.writer.put(key.to_bytes(), value).map_err(engine_error)?;
-        let bytes = value.len() as u64;
-        file.bytes += bytes;
-        file.last = key;
-        self.counter += 1;
-        Ok(Place { file: file.id, key, bytes })
+        }
     }
 
     fn finish(&mut self, stream: u64, order: FinishOrder) {
@@ -268,48 +197,28 @@ impl LogWriter {
             let _ = order.reply.send(Err(ShardStoreError::Invalid("the stream ended")));
             return;
         };
+        let FinishOrder { header, payload_bytes, mode, reply } = order;
         let runs = runs_of(&stream.places);
-        match self.append_header(&order, runs.clone()) {
-            Ok((header, file)) => {
-                let origin = order.origin.unwrap_or(header.key);
-                file.headers.push(header.key.counter);
-                file.finishes.push(LogFinish {
-                    header: order.header,
-                    payload_bytes: order.payload_bytes,
-                    place: LogPlace { runs, header, origin },
-                    kind: order.kind,
+        let record =
+            LogHeader { header: header.clone(), payload_bytes, runs: runs.clone(), origin: None, moved_from: None };
+        let appended = self.open_file().and_then(|file| Ok((file.append_header(record)?, file)));
+        match appended {
+            Ok((place, file)) => {
+                file.finish(LogFinish {
+                    header,
+                    payload_bytes,
+                    place: LogPlace { runs, header: place, origin: place.key },
+                    kind: FinishKind::Write(mode),
                     held: stream.held,
-                    reply: order.reply,
+                    reply,
                 });
-                self.wants_commit |= order.hurry;
+                self.wants_commit = true;
             }
             Err(e) => {
                 self.core.pending.release(&stream.held);
-                let _ = order.reply.send(Err(self.fail(&e)));
+                let _ = reply.send(Err(self.core.vitals.fail_append(e)));
             }
         }
-    }
-
-    fn append_header(
-        &mut self,
-        order: &FinishOrder,
-        runs: Vec<super::rows::Run>,
-    ) -> Result<(Place, &mut OpenFile), ShardStoreError> {
-        let layout = check_header(&order.header.to_header().map_err(engine_error)?)?;
-        let units = runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
-        if units != u64::from(layout.stripes()) {
-            return Err(ShardStoreError::Invalid("not all units were written"));
-        }
-        let moved_from = match order.kind {
-            FinishKind::Move { expected } => Some(expected),
-            FinishKind::Write(_) => None,
-        };
-        let (header, payload_bytes, origin) = (order.header.clone(), order.payload_bytes, order.origin);
-        let record = LogHeader { header, payload_bytes, runs, origin, moved_from };
-        let entry = encode_entry(KIND_HEADER, record).map_err(engine_error)?;
-        let place = self.append(&entry)?;
-        let file = self.file.as_mut().ok_or_else(|| ShardStoreError::Engine("no open file".to_owned()))?;
-        Ok((place, file))
     }
 
     fn end(&mut self, stream: u64) {
@@ -319,7 +228,7 @@ impl LogWriter {
     }
 
     fn hand_over_if_wanted(&mut self) {
-        if self.wants_commit && self.in_commit.load(SeqCst) == 0 {
+        if self.wants_commit && self.commits.is_idle() {
             self.hand_over();
         }
     }
@@ -327,24 +236,12 @@ impl LogWriter {
     /// Gives the open file to the committer; waits while that has one in work and one before it.
     fn hand_over(&mut self) {
         self.wants_commit = false;
-        let Some(open) = &mut self.file else { return };
-        let trailer = encode_entry(KIND_TRAILER, Trailer { headers: std::mem::take(&mut open.headers) });
-        if let Err(e) = trailer.map_err(engine_error).and_then(|trailer| self.append(&trailer)) {
-            self.fail(&e);
+        let Some(mut file) = self.file.take() else { return };
+        if let Err(e) = file.append_trailer() {
+            self.core.vitals.fail_append(e);
         }
-        let Some(OpenFile { writer, path, id, last, bytes, finishes, .. }) = self.file.take() else { return };
-        self.in_commit.fetch_add(1, SeqCst);
+        self.counter = file.next().counter;
         // The committer outlives this thread; it answers all finishes, those of a failed file too.
-        let _ = self.committer.send(FullFile { writer, path, id, last, bytes, finishes });
-    }
-
-    /// A file that could not be written to: the disk takes no more writes.
-    fn fail(&self, error: &ShardStoreError) -> ShardStoreError {
-        match error {
-            ShardStoreError::Fenced { reason, .. } => self.core.vitals.fenced(reason.clone()),
-            // The caller's fault, not the disk's.
-            ShardStoreError::Invalid(rule) => ShardStoreError::Invalid(rule),
-            other => self.core.vitals.fail_writes(&format!("append to the log: {other}")),
-        }
+        self.commits.push(file.into_full());
     }
 }

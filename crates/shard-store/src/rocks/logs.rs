@@ -1,18 +1,19 @@
 //! The instances of the group log: which there are, and which of them has which file.
 //!
 //! The cost of an ingest grows with the files of its instance, so a disk with many files has several instances. A new
-//! file goes into the first that has room, and where none has, one more is made. Keys only grow and none is used twice,
+//! file goes into the first that has room, and where none has, one more is made. No key is used twice,
 //! in whichever instance: a row names a file by its first key, and which instance has that file the instances tell.
 //!
 //! The first one, `log-0`, is always there. It names the others in a row that is synced before a new one is used, so
 //! that one which was lost is missed.
 //!
 //! Crash point E: the folder of a new instance is there, and the row does not name it. Nothing was put into it; the next
-//! start removes it. (`an_instance_that_was_not_named_leaves_nothing`)
+//! start removes it. (`an_instance_that_was_not_named_leaves_nothing`) One with files of the log is never removed: a
+//! `log-0` that does not name it is not the one that belongs to it.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
+    fmt, fs,
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -28,6 +29,9 @@ use super::{
     rows::{FileRow, Identity, decode, encode},
 };
 use crate::ShardStoreError;
+
+/// The file that makes a folder an instance of RocksDB.
+const CURRENT: &str = "CURRENT";
 
 /// How instances are opened.
 pub(super) struct LogOptions {
@@ -71,7 +75,7 @@ impl Logs {
     pub(super) fn open(options: LogOptions) -> Result<(Self, BTreeMap<FileId, LogFile>), ShardStoreError> {
         let first = Arc::new(options.open(0, 0)?);
         let others: Vec<u32> = state_of(&first, STATE_INSTANCES)?.unwrap_or_default();
-        remove_unnamed(&options.paths, &others)?;
+        options.remove_unnamed(&others)?;
         let mut known = Known::default();
         known.instances.insert(0, Arc::clone(&first));
         for (place, number) in (1..).zip(&others) {
@@ -185,7 +189,7 @@ impl Logs {
         self.name(&kept)?;
         for number in empty {
             drop(self.known_mut().instances.remove(&number));
-            remove_tree(&self.options.paths.log(number)).map_err(engine_error)?;
+            remove_instance(&self.options.paths.log(number)).map_err(engine_error)?;
         }
         Ok(())
     }
@@ -202,7 +206,7 @@ impl LogOptions {
             ))
         };
         // Opened where it was not, RocksDB leaves files behind.
-        if !path.join("CURRENT").exists() {
+        if !path.join(CURRENT).exists() {
             return Err(damaged(&"no CURRENT file"));
         }
         let log = open_log(&path, &self.cache, self.share(place), false).map_err(|e| {
@@ -223,6 +227,40 @@ impl LogOptions {
         Ok(log)
     }
 
+    /// Removes folders of instances that no row names: nothing was put into them. One that has files of the log was named
+    /// once, by a `log-0` that is newer than the one that is here, and its shards are not lost.
+    fn remove_unnamed(&self, others: &[u32]) -> Result<(), ShardStoreError> {
+        let named: Vec<_> = others.iter().chain([&0]).map(|number| self.paths.log(*number)).collect();
+        for folder in log_folders(&self.paths.root).map_err(engine_error)? {
+            if named.contains(&folder) {
+                continue;
+            }
+            if self.was_used(&folder)? {
+                return Err(self.paths.refused(format!(
+                    "{} holds files of the log, and log-0 does not know of it: log-0 is older (a copy, or a backup \
+                     that was put back). Put back the log-0 that belongs to it, or empty the folder to take it as a new \
+                     disk, whose shards are then rebuilt from the others",
+                    name_of(&folder)
+                )));
+            }
+            tracing::warn!(folder = %folder.display(), "an instance of the log that is not in use is removed");
+            remove_instance(&folder).map_err(engine_error)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an instance that no row names has files of the log.
+    fn was_used(&self, folder: &Path) -> Result<bool, ShardStoreError> {
+        if !folder.join(CURRENT).exists() || !has_tables(folder).map_err(engine_error)? {
+            return Ok(false);
+        }
+        // State rows may have tables too.
+        let log = open_log(folder, &self.cache, self.share(1), false).map_err(|e| {
+            self.paths.refused(format!("{}, which log-0 does not know of, cannot be opened: {e}", name_of(folder)))
+        })?;
+        Ok(!log_files(&Arc::new(log))?.is_empty())
+    }
+
     /// The files an instance may hold open: the more instances there are, the fewer each.
     fn share(&self, place: usize) -> OpenFiles {
         let place = i32::try_from(place).unwrap_or(i32::MAX - 1);
@@ -230,16 +268,28 @@ impl LogOptions {
     }
 }
 
-/// Removes folders of instances that no row names.
-fn remove_unnamed(paths: &Paths, others: &[u32]) -> Result<(), ShardStoreError> {
-    let named: Vec<_> = others.iter().chain([&0]).map(|number| paths.log(*number)).collect();
-    for folder in log_folders(&paths.root).map_err(engine_error)? {
-        if !named.contains(&folder) {
-            tracing::warn!(folder = %folder.display(), "an instance of the log that was never used is removed");
-            remove_tree(&folder).map_err(engine_error)?;
+/// Removes the folder of an instance. Without `CURRENT` it is none any more, should the removal be cut short.
+fn remove_instance(folder: &Path) -> std::io::Result<()> {
+    match fs::remove_file(folder.join(CURRENT)) {
+        Ok(()) => sync_folder(folder)?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    remove_tree(folder)
+}
+
+fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a folder has tables, as instances have that were used.
+fn has_tables(folder: &Path) -> std::io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        if entry?.path().extension().is_some_and(|extension| extension == "sst") {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// A state row of an instance.

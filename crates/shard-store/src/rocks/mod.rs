@@ -3,6 +3,7 @@
 //! ```text
 //!   writers ──units, headers──> log writer ──full files──> committer ──ingested files──┐
 //!      └─────small shards, confirmations, deletes, attach numbers──────────────> index thread ──> answers
+//!   cleaning ──files of copies, synced──> committer
 //! ```
 //!
 //! Three threads a disk, each with a bounded queue: [`log_writer`], [`committer`], [`index_thread`]. A fourth, [`watch`],
@@ -20,6 +21,8 @@ mod index_thread;
 mod keys;
 mod log_writer;
 mod logs;
+mod mover;
+mod open_file;
 mod read;
 mod recovery_list;
 mod rows;
@@ -42,8 +45,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-        mpsc as std_mpsc,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
     time::Duration,
@@ -58,12 +60,13 @@ use self::{
     core::{CleanLimits, Core, Figures, Vitals},
     index_thread::IndexOrder,
     log_writer::{Ended, LogOrder, LogWriter},
+    open_file::CommitQueue,
     rows::HeaderFields,
     watch::Watch,
     writer::{RocksWriter, Stream, Target},
 };
 use crate::{
-    DeleteOrder, DiskStatus, FenceReason, InstanceStatus, ShardHeader, ShardKey, ShardStore, ShardStoreError,
+    Cleaned, DeleteOrder, DiskStatus, FenceReason, InstanceStatus, ShardHeader, ShardKey, ShardStore, ShardStoreError,
     ShardSummary, ShardWriter, SpaceSource, SpaceUse, WriteMode,
     checks::{Progress, check_header},
 };
@@ -77,8 +80,7 @@ const WORK_MAX: u32 = 16;
 const LOG_SHARD_BYTES_MIN: u64 = 64 << 10;
 /// Shards deleted in one batch.
 const DELETE_BATCH: usize = 1000;
-/// A merge ends in files of up to 256 MiB, as writing does. Larger ones would hold up the commits of clients, who share
-/// the open file, while they are synced.
+/// A merge ends in files of up to 256 MiB, as writing does.
 const CLEAN_LIMITS: CleanLimits = CleanLimits {
     copy_bytes_max: 64 << 20,
     merge_bytes_max: 256 << 20,
@@ -143,14 +145,9 @@ struct Open {
     core: Arc<Core>,
     log: mpsc::Sender<LogOrder>,
     index: mpsc::Sender<IndexOrder>,
+    commits: CommitQueue,
     ended: Arc<Ended>,
     streams: Arc<AtomicU64>,
-}
-
-impl Open {
-    fn next_stream(&self) -> u64 {
-        self.streams.fetch_add(1, Relaxed)
-    }
 }
 
 struct Threads {
@@ -245,23 +242,21 @@ impl RocksShardStore {
 fn start_threads(core: Arc<Core>, hung_after: Duration) -> std::io::Result<(Open, Threads)> {
     let (log, log_orders) = mpsc::channel(log_writer::QUEUE_MAX);
     let (index, index_orders) = mpsc::channel(index_thread::QUEUE_MAX);
-    // One file before the one in work.
-    let (files, full_files) = std_mpsc::sync_channel(1);
+    let (commits, full_files, waiting) = CommitQueue::new();
     let ended = Arc::new(Ended::default());
-    let in_commit = Arc::new(AtomicUsize::new(0));
     let thread =
         |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
 
     let shared = Arc::clone(&core);
     let index_thread = thread("disk-index", Box::new(move || index_thread::run(&shared, index_orders)))?;
-    let (shared, to_index, wake, counter) = (Arc::clone(&core), index.clone(), log.downgrade(), Arc::clone(&in_commit));
-    let commit = move || committer::run(&shared, &full_files, &to_index, &wake, &counter);
+    let (shared, to_index, wake) = (Arc::clone(&core), index.clone(), log.downgrade());
+    let commit = move || committer::run(&shared, &full_files, &to_index, &wake, &waiting);
     let committer = thread("disk-commit", Box::new(commit))?;
-    let writer = LogWriter::new(Arc::clone(&core), log_orders, Arc::clone(&ended), files, in_commit);
+    let writer = LogWriter::new(Arc::clone(&core), log_orders, Arc::clone(&ended), commits.clone());
     let log_writer = thread("disk-log", Box::new(move || writer.run()))?;
 
     let watch = Watch::start(&core, hung_after)?;
-    let open = Open { core, log, index, ended, streams: Arc::default() };
+    let open = Open { core, log, index, commits, ended, streams: Arc::default() };
     Ok((open, Threads { log_writer, committer, index: index_thread, watch }))
 }
 
@@ -302,8 +297,9 @@ impl ShardStore for RocksShardStore {
                 Target::Wal { units: Vec::new(), index }
             } else {
                 let number = streams.fetch_add(1, Relaxed);
-                let begin = LogOrder::Begin { stream: number, places: Vec::new() };
-                log.send(begin).await.map_err(|_| self.vitals.fenced(FenceReason::Closed))?;
+                log.send(LogOrder::Begin { stream: number })
+                    .await
+                    .map_err(|_| self.vitals.fenced(FenceReason::Closed))?;
                 Target::Log(Stream { number, log, ended, is_finished: false })
             }
         };
@@ -362,7 +358,7 @@ impl ShardStore for RocksShardStore {
         self.blocking(move |open| open.core.scrub(key)).await
     }
 
-    async fn clean(&self) -> Result<u64, ShardStoreError> {
+    async fn clean(&self) -> Result<Cleaned, ShardStoreError> {
         self.blocking(clean::clean).await
     }
 
@@ -406,13 +402,16 @@ impl ShardStore for RocksShardStore {
 
 /// In order of the flow, so that what was handed on is still done. Answers whether all ended well.
 fn end_threads(open: Open, threads: Threads) -> bool {
+    let Open { core, index, commits, .. } = open;
+    // The committer ends when nobody can hand files over any more.
+    drop(commits);
     let front = [threads.log_writer.join(), threads.committer.join()];
-    let _ = open.index.blocking_send(IndexOrder::Close);
+    let _ = index.blocking_send(IndexOrder::Close);
     let is_well = threads.index.join().is_ok() && front.iter().all(Result::is_ok);
     if !threads.watch.end() {
-        tracing::warn!(disk = %open.core.vitals.id, "the file system hangs: the folder stays locked until it answers");
+        tracing::warn!(disk = %core.vitals.id, "the file system hangs: the folder stays locked until it answers");
     }
     // The last one who holds the files: RocksDB is closed when this returns.
-    drop(open);
+    drop(core);
     is_well
 }

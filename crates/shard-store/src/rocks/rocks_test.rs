@@ -1,28 +1,31 @@
 //! The conformance suite, each crash point of the commit, cleaning, fences.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use cairn_proto::{AttachNumber, Index};
+use rocksdb::{BottommostLevelCompaction, CompactOptions};
 
 use super::{
     RocksShardStore,
     core::Faults,
     engine::{OpenFiles, open_index},
     index::Index as DiskIndex,
-    testing::{check_balance, delete, du, files_in, open, options},
+    keys::CF_UNITS,
+    testing::{check_balance, copy, delete, du, files_in, open, options},
 };
 use crate::{
-    DeleteOrder, DeleteReason, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource, SpaceUse,
-    WriteMode,
+    Cleaned, DeleteOrder, DeleteReason, DiskState, FenceReason, ShardStore, ShardStoreError, Space, SpaceSource,
+    SpaceUse, WriteMode,
     conformance::{self, Sample},
 };
 
@@ -207,11 +210,11 @@ async fn cleaning_copies_what_lives_and_drops_the_rest() {
             }
         })
     };
-    assert!(disk.clean().await.unwrap() > 3 << 20);
+    assert!(disk.clean().await.unwrap().bytes_freed > 3 << 20);
     reader.await.unwrap();
     living.check(&*disk).await;
     assert!(disk.status().bytes_used < before / 8, "{before} before, {} after", disk.status().bytes_used);
-    assert_eq!(disk.clean().await.unwrap(), 0);
+    assert_eq!(disk.clean().await.unwrap(), Cleaned::default());
     check_balance(&disk.core());
     disk.close().await;
     let disk = open(folder.path());
@@ -270,10 +273,10 @@ async fn files_that_are_mostly_alive_are_cleaned_when_space_is_short() {
     let (first, second) = tokio::join!(writer.finish(), other.finish());
     first.and(second).unwrap();
     delete(&disk, &[dead.key()]).await;
-    assert_eq!(disk.clean().await.unwrap(), 0, "a fifth is not worth the copying");
+    assert_eq!(disk.clean().await.unwrap(), Cleaned::default(), "a fifth is not worth the copying");
     short.store(true, Relaxed);
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert!(disk.clean().await.unwrap() > 0);
+    assert!(disk.clean().await.unwrap().bytes_freed > 0);
     living.check(&*disk).await;
     check_balance(&disk.core());
     disk.close().await;
@@ -293,12 +296,135 @@ async fn deleted_shards_of_the_wal_lane_give_their_space_back() {
     let full = du(&index);
     let keys: Vec<_> = samples.iter().skip(1).map(Sample::key).collect();
     assert_eq!(delete(&disk, &keys).await, 599);
-    assert!(disk.clean().await.unwrap() > 0);
+    assert!(disk.clean().await.unwrap().bytes_freed > 0);
     samples[0].check(&*disk).await;
     // What is left is one shard and the write-ahead log, which has a bound of its own.
     let tables = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "sst");
     let left: u64 = files_in(&index).into_iter().filter(tables).map(|file| fs::metadata(file).unwrap().len()).sum();
     assert!(left < 1 << 20 && full > 20 << 20, "{full} before, {left} in tables after");
+    disk.close().await;
+}
+
+/// The tables of the WAL lane with their sizes.
+fn lane_tables(disk: &RocksShardStore) -> BTreeMap<String, u64> {
+    let tables = disk.core().index.db.live_files().unwrap().into_iter();
+    let of_lane = tables.filter(|table| table.column_family_name == CF_UNITS);
+    of_lane.map(|table| (table.name, table.size as u64)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_died_in_the_wal_lane_is_not_forgotten_at_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let samples: Vec<_> = (0..20).map(|number| Sample::new(number, 200_000)).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    let keys: Vec<_> = samples.iter().skip(1).map(Sample::key).collect();
+    assert_eq!(delete(&disk, &keys).await, 19);
+    disk.close().await;
+    let mut options = options(folder.path());
+    options.clean.wal_dead_bytes_min = 19 * 50_000;
+    let disk = RocksShardStore::open(&options).unwrap();
+    assert_eq!(disk.core().index.wal_dead(), 19 * 50_000);
+    disk.clean().await.unwrap();
+    assert_eq!(disk.core().index.wal_dead(), 0);
+    assert!(lane_tables(&disk).values().sum::<u64>() < 100_000);
+    samples[0].check(&*disk).await;
+    disk.close().await;
+    let disk = open(folder.path());
+    assert_eq!(disk.core().index.wal_dead(), 0);
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wal_lane_is_compacted_a_range_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path());
+    options.clean.wal_dead_bytes_min = 4 << 20;
+    options.clean.copy_bytes_max = 4 << 20;
+    let disk = RocksShardStore::open(&options).unwrap();
+    let core = disk.core();
+    let units = core.index.db.cf_handle(CF_UNITS).unwrap();
+    // Levels as those of a large lane, and nothing but cleaning changes them.
+    let small = [
+        ("disable_auto_compactions", "true"),
+        ("target_file_size_base", "1048576"),
+        ("max_bytes_for_level_base", "1048576"),
+        ("max_compaction_bytes", "2097152"),
+    ];
+    core.index.db.set_options_cf(units, &small).unwrap();
+    let samples: Vec<_> = (0..400).map(|number| Sample::new(number, 200_000)).collect();
+    for sample in &samples {
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    let mut whole = CompactOptions::default();
+    whole.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    core.index.db.compact_range_cf_opt(units, None::<&[u8]>, None::<&[u8]>, &whole);
+    assert!(lane_tables(&disk).len() > 15, "{:?}", lane_tables(&disk));
+    let keys: Vec<_> = samples.iter().skip(1).map(Sample::key).collect();
+    assert_eq!(delete(&disk, &keys).await, 399);
+    let mut rounds = 0;
+    while core.index.wal_dead() > 0 {
+        let before = lane_tables(&disk);
+        disk.clean().await.unwrap();
+        let after = lane_tables(&disk);
+        let rewritten: u64 = before.iter().filter(|(name, _)| !after.contains_key(*name)).map(|(_, size)| size).sum();
+        assert!(rewritten < 10 << 20, "{rewritten} bytes of {} in one round", before.values().sum::<u64>());
+        rounds += 1;
+        assert!(rounds < 100, "it does not end");
+    }
+    assert!(rounds > 2, "{rounds}");
+    assert!(lane_tables(&disk).values().sum::<u64>() < 100_000);
+    samples[0].check(&*disk).await;
+    drop(core);
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_while_cleaning_ends_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    let core = disk.core();
+    {
+        // Its file is left to cleaning.
+        let (cleaning, other) = (core.cleaning.lock().unwrap(), Arc::clone(&disk));
+        let deleting = std::thread::spawn(move || {
+            tokio::runtime::Runtime::new().unwrap().block_on(delete(&other, &[large(1).key()]))
+        });
+        assert_eq!(deleting.join().unwrap(), 1);
+        drop(cleaning);
+    }
+    set(&disk, |faults| &faults.index_sync);
+    assert!(is_write_failed(&disk.clean().await));
+    assert!(matches!(disk.status().state, DiskState::ReadOnly(FenceReason::WriteFailed(_))));
+    assert_eq!(core.index.files().len(), 1, "nothing was dropped");
+    drop(core);
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_where_there_is_no_room_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1 << 39));
+    let mut options = options(folder.path());
+    let asked = Arc::clone(&free);
+    options.space = SpaceSource::new(move |_| Ok(Space { bytes_total: 1 << 40, bytes_free: asked.load(Relaxed) }));
+    let disk = RocksShardStore::open(&options).unwrap();
+    let living = mostly_dead(&disk).await;
+    let used = disk.status().bytes_used;
+    let look = |bytes_free| {
+        free.store(bytes_free, Relaxed);
+        disk.core().vitals.look(&disk.core().pin);
+    };
+    look(300 << 10);
+    disk.clean().await.unwrap();
+    assert_eq!(disk.status().bytes_used, used, "the copy would have taken the last bytes");
+    look(8 << 20);
+    disk.clean().await.unwrap();
+    assert!(disk.status().bytes_used < used / 8);
+    living.check(&*disk).await;
     disk.close().await;
 }
 
@@ -334,10 +460,10 @@ async fn nobody_waits_for_cleaning() {
     assert_eq!(deleting.join().unwrap(), 1);
     let second = Arc::clone(&disk);
     let second = std::thread::spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(second.clean()));
-    assert_eq!(second.join().unwrap().unwrap(), 0, "a second round leaves it to the first");
+    assert_eq!(second.join().unwrap().unwrap(), Cleaned::default(), "a second round leaves it to the first");
     drop(cleaning);
     drop(core);
-    assert!(disk.clean().await.unwrap() > 0, "cleaning drops it");
+    assert!(disk.clean().await.unwrap().bytes_freed > 0, "cleaning drops it");
     disk.close().await;
 }
 
@@ -350,7 +476,7 @@ async fn units_of_a_shard_that_is_not_finished_hold_their_file() {
     writer.write_unit(slow.unit(0)).await.unwrap();
     large(2).write(&*disk, WriteMode::New).await.unwrap();
     assert_eq!(delete(&disk, &[large(2).key()]).await, 1);
-    assert_eq!(disk.clean().await.unwrap(), 0);
+    assert_eq!(disk.clean().await.unwrap(), Cleaned::default());
     assert_eq!(disk.core().index.files().len(), 1, "nothing in it lives yet, and it stays");
     writer.write_unit(slow.unit(1)).await.unwrap();
     writer.finish().await.unwrap();
@@ -394,9 +520,9 @@ async fn shards_span_files() {
     check_balance(&disk.core());
     delete(&disk, &[samples[0].key()]).await;
     // A shard in several victims is moved once, out of all of them.
-    assert!(disk.clean().await.unwrap() > 0);
+    assert!(disk.clean().await.unwrap().bytes_freed > 0);
     samples[1].check(&*disk).await;
-    assert_eq!(disk.clean().await.unwrap(), 0, "copies are whole files of living units");
+    assert_eq!(disk.clean().await.unwrap(), Cleaned::default(), "copies are whole files of living units");
     samples[1].check(&*disk).await;
     check_balance(&disk.core());
     disk.close().await;
@@ -542,6 +668,33 @@ async fn an_instance_that_was_not_named_leaves_nothing() {
     large(3).write(&*disk, WriteMode::New).await.unwrap();
     assert_eq!(logs_in(folder.path()), ["log-0", "log-1"]);
     for number in 1..4 {
+        large(number).check(&*disk).await;
+    }
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_with_files_that_the_first_does_not_name_is_kept_and_the_disk_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let options = super::DiskOptions { files_per_log: 1, ..options(folder.path()) };
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(1).write(&*disk, WriteMode::New).await.unwrap();
+    disk.close().await;
+    copy(&at("log-0"), &at("log-0 of before"));
+    let disk = RocksShardStore::open(&options).unwrap();
+    large(2).write(&*disk, WriteMode::New).await.unwrap();
+    disk.close().await;
+    assert_eq!(logs_in(folder.path()), ["log-0", "log-1"]);
+    // As a backup that is put back.
+    fs::rename(at("log-0"), at("log-0 of now")).unwrap();
+    fs::rename(at("log-0 of before"), at("log-0")).unwrap();
+    let refused = RocksShardStore::open(&options).unwrap_err().to_string();
+    assert!(refused.contains("log-1") && refused.contains("log-0"), "{refused}");
+    fs::remove_dir_all(at("log-0")).unwrap();
+    fs::rename(at("log-0 of now"), at("log-0")).unwrap();
+    let disk = RocksShardStore::open(&options).unwrap();
+    for number in 1..3 {
         large(number).check(&*disk).await;
     }
     disk.close().await;

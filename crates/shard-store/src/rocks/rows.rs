@@ -199,6 +199,9 @@ pub(super) struct Identity {
 pub(super) struct Counters {
     pub shards: u64,
     pub bytes_live: u64,
+    /// Payload of the WAL lane that died since the lane was last compacted.
+    #[serde(deserialize_with = "cairn_proto::appended")]
+    pub wal_dead: u64,
 }
 
 pub(super) fn encode<T: Serialize>(value: T) -> Result<Vec<u8>, RecordError> {
@@ -231,6 +234,14 @@ mod tests {
         let short: Vec<_> = runs.iter().map(|run| (run.file, run.counter, run.count, run.bytes)).collect();
         assert_eq!(short, [(0, 4, 2, 20), (0, 7, 1, 10), (8, 8, 2, 20)]);
         assert!(runs_of(&[]).is_empty());
+    }
+
+    #[test]
+    fn counters_that_did_not_count_the_dead_are_read() {
+        let counters = Counters { shards: 3, bytes_live: 700, wal_dead: 0 };
+        assert_eq!(decode::<Counters>(&encode((3_u64, 700_u64)).unwrap()).unwrap(), counters);
+        let counters = Counters { wal_dead: 9, ..counters };
+        assert_eq!(decode::<Counters>(&encode(counters).unwrap()).unwrap(), counters);
     }
 
     #[test]

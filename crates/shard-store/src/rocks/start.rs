@@ -4,7 +4,7 @@
 //! are not there go, and only then is removed what neither names.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
     path::Path,
     sync::{Arc, Mutex, atomic::AtomicU64},
@@ -64,10 +64,10 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
         logs,
         start,
         pending: Pending::default(),
-        cleaning: Mutex::new(()),
+        cleaning: Mutex::default(),
         clean: options.clean,
         file_bytes_max: options.file_bytes_max,
-        unclean: Mutex::new(HashSet::new()),
+        unclean: Mutex::default(),
         dead: RecentDead::default(),
         pin: Arc::new(pin),
     };
@@ -211,14 +211,14 @@ fn exchange_index(paths: &Paths) -> std::io::Result<()> {
     rebuild_done(&paths.root)
 }
 
-/// A start number no run had: above both instances' and above every file's.
+/// A start number no run had: above both instances' and above every file's. The one after it is this run's too.
 fn raise_start(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -> Result<u64, ShardStoreError> {
     let state = family(log, CF_LOG_STATE)?;
     let of_log: u64 = state_of(log, STATE_START)?.unwrap_or(0);
     let of_index: u64 = get_state(&index.db, STATE_START)?.unwrap_or(0);
     let of_files = log_files.keys().last().map_or(0, |file| file.0.start);
     let start = of_log.max(of_index).max(of_files) + 1;
-    let row = encode(start).map_err(engine_error)?;
+    let row = encode(start + 1).map_err(engine_error)?;
     log.put_cf_opt(state, STATE_START, &row, &synced()).map_err(engine_error)?;
     index.db.put_opt(STATE_START, &row, &synced()).map_err(engine_error)?;
     Ok(start)

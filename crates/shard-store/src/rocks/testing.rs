@@ -57,6 +57,20 @@ pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A copy of a folder with all in it.
+pub(super) fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// The balance of each file and the counters are exactly those of the rows.
 pub(super) fn check_balance(core: &Core) {
     let rows = core.index.rows_after(None, usize::MAX).unwrap();

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::Vitals,
-    index_thread::{FinishKind, IndexOrder},
-    log_writer::{Ended, FinishOrder, LogOrder, UnitValue},
+    index_thread::IndexOrder,
+    log_writer::{Ended, FinishOrder, LogOrder},
     rows::HeaderFields,
 };
 use crate::{
@@ -58,7 +58,6 @@ pub(super) struct RocksWriter {
 impl ShardWriter for RocksWriter {
     async fn write_unit(&mut self, unit: SealedUnit) -> Result<(), ShardStoreError> {
         self.vitals.check_write()?;
-        let stripe = unit.place().stripe;
         match &mut self.target {
             Target::Swallow { .. } => self.progress.take(&unit),
             Target::Wal { units, .. } => {
@@ -74,7 +73,7 @@ impl ShardWriter for RocksWriter {
                 let place = stream.log.reserve().await.map_err(|_| self.vitals.fenced(FenceReason::Closed))?;
                 self.progress.take(&unit)?;
                 self.vitals.space.spend(unit.payload().len() as u64);
-                place.send(LogOrder::Unit { stream: stream.number, stripe, value: UnitValue::Sealed(unit) });
+                place.send(LogOrder::Unit { stream: stream.number, unit });
                 Ok(())
             }
         }
@@ -94,8 +93,7 @@ impl ShardWriter for RocksWriter {
                 index.send(IndexOrder::Small { header, payload_bytes, units, mode, reply }).await.is_ok()
             }
             Target::Log(mut stream) => {
-                let (kind, origin, hurry) = (FinishKind::Write(mode), None, true);
-                let finish = Box::new(FinishOrder { header, payload_bytes, kind, origin, hurry, reply });
+                let finish = Box::new(FinishOrder { header, payload_bytes, mode, reply });
                 let is_sent = stream.log.send(LogOrder::Finish { stream: stream.number, finish }).await.is_ok();
                 stream.is_finished = is_sent;
                 is_sent
