@@ -117,7 +117,7 @@ fn another_user_is_told_whose_server_it_is() {
         fs::set_permissions(&server.home, fs::Permissions::from_mode(if open { 0o755 } else { 0o700 })).unwrap();
         if !is_root {
             let closed = if open { server.home.join("admin.sock") } else { server.home.clone() };
-            fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
         }
         for words in COMMANDS {
             let text = complained(&as_nobody(words, &program, &server.home), 1);
