@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_bench::{BenchArgs, EXAMPLES as BENCH_EXAMPLES};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ByteCount, ProfileSetting, Settings};
+use crate::config::{ByteCount, EtagSetting, ProfileSetting, Settings};
 
 /// An erasure-coded object store with an S3 face.
 #[derive(Parser, Debug)]
@@ -23,7 +23,8 @@ Examples:
   cairn runner-config --bucket gitlab-cache --data /srv/cairn
   cairn status --data /srv/cairn
 
-All but `server`, `recover` and `bench` speak to the running server by the socket in its data folder, so they run on its machine, as its user.";
+Commands speak to the running server by the socket in its data folder (--data DIR, or CAIRN_DATA in the environment), so
+they run on its machine, as its user or root. Not so `server`, `recover`, `bench`, and `doctor` for a server elsewhere.";
 
 /// What to do.
 #[derive(Subcommand, Debug)]
@@ -56,7 +57,7 @@ pub(crate) enum Command {
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
     /// Ask the local server whether it can serve requests; exit code 0 if so
-    #[command(after_help = "Example:\n  cairn healthcheck --data /srv/cairn")]
+    #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck(HealthcheckArgs),
     /// Drive S3 endpoints with load and compare them
     #[command(after_help = BENCH_EXAMPLES)]
@@ -74,8 +75,8 @@ Probes ask the S3 address without a signature: GET /-/live answers 200 while the
 not), GET /-/ready while requests can be served (send none if not).
 
 The file can declare buckets and keys, which are made and kept so, also while the server runs (SIGHUP reads it again):
-  [[bucket]]      name, cache = true, quota = \"50GiB\", profile = \"4+2\"
-  [[key]]         name, bucket, prefix, read-only, and where it goes: file = \"/path\" or secret = \"NAME\"
+  [[bucket]]      name, cache = true, quota = \"50GiB\", profile = \"4+2\", etag = \"fast\"
+  [[key]]         name, bucket, prefix, read-only, and where it goes: file = \"/path\" or, in Kubernetes, secret = \"NAME\"
   [kubernetes]    ca-config-map = \"NAME\", root-secret = \"NAME\": published into the pod's namespace
 
 Examples:
@@ -143,6 +144,33 @@ Examples:
   cairn doctor --runner-config /etc/gitlab-runner/config.toml --ca /etc/gitlab-runner/certs/ca.crt
   cairn doctor --runner-config config.toml --runner k3s --runner-ca /etc/gitlab-runner/certs --json";
 
+const HEALTHCHECK_EXAMPLES: &str = "\
+Asks GET /-/ready on the S3 address, over TLS as a client would, and gives up after 15 s.
+
+Example:
+  cairn healthcheck --data /srv/cairn";
+
+const BUCKET_CREATE_EXAMPLES: &str = "\
+Examples:
+  cairn bucket create gitlab-cache --cache --quota 500GiB
+  cairn bucket create archive --profile 8+4 --if-missing
+  cairn bucket create scratch --etag fast --quota none --data /srv/cairn";
+
+const BUCKET_SET_EXAMPLES: &str = "\
+Examples:
+  cairn bucket set archive --profile auto --etag fast
+  cairn bucket set gitlab-cache --cache true";
+
+const BUCKET_QUOTA_EXAMPLES: &str = "\
+Examples:
+  cairn bucket quota gitlab-cache 500GiB
+  cairn bucket quota gitlab-cache none";
+
+const KEY_CREATE_EXAMPLES: &str = "\
+Examples:
+  cairn key create --bucket gitlab-cache --description 'runner on k3s'
+  cairn key create --bucket backups --prefix laptop/ --read-only --json";
+
 /// The environment variables that some command reads.
 pub(crate) fn known_variables() -> Vec<String> {
     let mut known = Settings::variables();
@@ -164,7 +192,7 @@ pub(crate) struct ServerArgs {
     /// TOML file with the same names as the flags
     #[arg(long, env = "CAIRN_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Validate the configuration, folders, certificates and addresses, and exit
+    /// Validate the configuration, folders, certificates, key files and addresses, make nothing, and exit
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -192,6 +220,7 @@ pub(crate) struct BucketArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum BucketCommand {
     /// Make a bucket
+    #[command(after_help = BUCKET_CREATE_EXAMPLES)]
     Create {
         /// Its name
         name: String,
@@ -205,14 +234,15 @@ pub(crate) enum BucketCommand {
         /// ETag of its objects: MD5, or a cheaper one that clients do not compare
         #[arg(long, value_name = "md5|fast")]
         etag: Option<EtagSetting>,
-        /// Most bytes of objects and open parts, as `500GiB`
-        #[arg(long, value_name = "SIZE")]
-        quota: Option<ByteCount>,
+        /// Most bytes of objects and open parts, as `500GiB`; `none` is no limit, as is leaving it out
+        #[arg(long, value_name = "SIZE|none", value_parser = parse_quota)]
+        quota: Option<Quota>,
         /// Answer well if the bucket is there already; its settings stay as they are
         #[arg(long)]
         if_missing: bool,
     },
     /// Change a bucket's settings; objects that are there stay as they were written
+    #[command(after_help = BUCKET_SET_EXAMPLES)]
     #[command(group = clap::ArgGroup::new("setting").required(true).multiple(true).args(["cache", "profile", "etag"]))]
     Set {
         /// Its name
@@ -228,17 +258,20 @@ pub(crate) enum BucketCommand {
         etag: Option<EtagSetting>,
     },
     /// Remove an empty bucket, and with it the access keys that are limited to it
+    #[command(after_help = "Example:\n  cairn bucket delete archive")]
     Delete {
         /// Its name
         name: String,
     },
     /// List all buckets
+    #[command(after_help = "Examples:\n  cairn bucket list\n  cairn bucket list --json | jq .bytes")]
     List {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
     /// Show one bucket
+    #[command(after_help = "Examples:\n  cairn bucket info archive\n  cairn bucket info archive --json | jq .settings")]
     Info {
         /// Its name
         name: String,
@@ -247,6 +280,7 @@ pub(crate) enum BucketCommand {
         json: bool,
     },
     /// Set the most bytes of objects and open parts, or lift the limit with `none`
+    #[command(after_help = BUCKET_QUOTA_EXAMPLES)]
     Quota {
         /// The bucket's name
         name: String,
@@ -254,15 +288,6 @@ pub(crate) enum BucketCommand {
         #[arg(value_name = "SIZE|none", value_parser = parse_quota)]
         limit: Quota,
     },
-}
-
-/// A bucket's ETag.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum EtagSetting {
-    /// The MD5 of the bytes
-    Md5,
-    /// A cheaper digest in the form of a multipart ETag
-    Fast,
 }
 
 /// A quota as it is given.
@@ -273,7 +298,7 @@ fn parse_quota(text: &str) -> Result<Quota, String> {
     if text == "none" {
         return Ok(Quota(None));
     }
-    text.parse::<ByteCount>().map(|bytes| Quota(Some(bytes.0)))
+    text.parse::<ByteCount>().map(|bytes| Quota(Some(bytes.0))).map_err(|error| format!("{error}; or `none`"))
 }
 
 /// Flags of `cairn key`.
@@ -291,6 +316,7 @@ pub(crate) struct KeyArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum KeyCommand {
     /// Make a key limited to a bucket, which goes when the bucket goes; its secret is shown now and never again
+    #[command(after_help = KEY_CREATE_EXAMPLES)]
     Create {
         /// The bucket
         #[arg(long)]
@@ -309,24 +335,28 @@ pub(crate) enum KeyCommand {
         json: bool,
     },
     /// List all keys, without their secrets
+    #[command(after_help = "Examples:\n  cairn key list\n  cairn key list --json | jq .access_key")]
     List {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
     /// Switch a key off
+    #[command(after_help = "Example:\n  cairn key disable ABCDEFGHIJKLMNOPQRST")]
     Disable {
-        /// Which
+        /// Which: `cairn key list` shows all
         access_key: String,
     },
     /// Switch a key on again
+    #[command(after_help = "Example:\n  cairn key enable ABCDEFGHIJKLMNOPQRST")]
     Enable {
-        /// Which
+        /// Which: `cairn key list` shows all
         access_key: String,
     },
-    /// Remove a key
+    /// Remove a key for good
+    #[command(after_help = "Example:\n  cairn key remove ABCDEFGHIJKLMNOPQRST")]
     Remove {
-        /// Which
+        /// Which: `cairn key list` shows all
         access_key: String,
     },
 }
@@ -371,12 +401,14 @@ pub(crate) struct SnapshotArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum SnapshotCommand {
     /// Write one now
+    #[command(after_help = "Example:\n  cairn snapshot create --data /srv/cairn")]
     Create {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// After a recovery: let the shards that are newer than its snapshot be deleted
+    #[command(after_help = "Example:\n  cairn snapshot drop-newer --yes")]
     DropNewer {
         /// They are lost for good
         #[arg(long)]
@@ -494,28 +526,46 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    #[test]
-    fn every_example_parses() {
-        let texts = [
-            TOP_EXAMPLES,
-            SERVER_EXAMPLES,
-            BUCKET_EXAMPLES,
-            KEY_EXAMPLES,
-            STATUS_EXAMPLES,
-            CHECK_EXAMPLES,
-            RUNNER_EXAMPLES,
-            BENCH_EXAMPLES,
-            DOCTOR_EXAMPLES,
-            SNAPSHOT_EXAMPLES,
-            RECOVER_EXAMPLES,
-        ];
-        let mut examples = 0;
-        for line in texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("  cairn ")) {
-            let command = line.split(['|', '>']).next().unwrap().replace("'runner on k3s'", "runner");
-            Cli::try_parse_from(command.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
-            examples += 1;
+    /// All commands with the words that call them, parents before their own.
+    fn commands() -> Vec<(String, clap::Command)> {
+        let mut found = vec![("cairn".to_owned(), Cli::command())];
+        let mut at = 0;
+        while at < found.len() {
+            let (words, command) = found[at].clone();
+            found.extend(
+                command.get_subcommands().map(|inner| (format!("{words} {}", inner.get_name()), inner.clone())),
+            );
+            at += 1;
         }
-        assert!(examples >= 20, "{examples} examples");
+        found
+    }
+
+    #[test]
+    fn every_command_has_examples_of_its_own_and_they_parse() {
+        let mut examples = 0;
+        for (words, command) in commands() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+            let lines: Vec<&str> = lines.into_iter().filter(|line| line.starts_with("cairn ")).collect();
+            assert!(!lines.is_empty(), "`{words} --help` has no example");
+            for line in lines {
+                assert!(line.starts_with(&words), "{line} is no example of {words}");
+                let plain = line.split(['|', '>']).next().unwrap().replace("'runner on k3s'", "runner");
+                Cli::try_parse_from(plain.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+                examples += 1;
+            }
+        }
+        assert!(examples >= 40, "{examples} examples");
+    }
+
+    #[test]
+    fn every_command_and_flag_says_what_it_is() {
+        for (words, command) in commands() {
+            assert!(command.get_about().is_some(), "{words}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{words}: {}", argument.get_id());
+            }
+        }
     }
 
     #[test]
@@ -540,6 +590,14 @@ mod tests {
     fn quotas() {
         assert_eq!(parse_quota("none"), Ok(Quota(None)));
         assert_eq!(parse_quota("2KiB"), Ok(Quota(Some(2048))));
-        assert!(parse_quota("much").is_err());
+        assert!(parse_quota("much").unwrap_err().contains("`none`"));
+        let made = |quota: &str| {
+            let cli = Cli::try_parse_from(["cairn", "bucket", "create", "b", "--quota", quota]).unwrap();
+            let Command::Bucket(BucketArgs { command: BucketCommand::Create { quota, .. }, .. }) = cli.command else {
+                panic!("another command")
+            };
+            quota
+        };
+        assert_eq!((made("none"), made("1KiB")), (Some(Quota(None)), Some(Quota(Some(1024)))));
     }
 }

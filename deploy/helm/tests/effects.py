@@ -41,6 +41,7 @@ EFFECTS = [
     ("buckets[].cache", bucket(cache=False), "cache = false"),
     ("buckets[].quota", bucket(quota="7TiB"), 'quota = "7TiB"'),
     ("buckets[].profile", bucket(profile="5+1"), 'profile = "5+1"'),
+    ("buckets[].etag", bucket(etag="fast"), 'etag = "fast"'),
     ("keys[].name", {"keys": [{"name": "ci", "bucket": "gitlab-cache"}]}, "- cairn-ci"),
     ("keys[].bucket", bucket() | key() | {"buckets": [{"name": "zoo"}], "keys": [{"name": "runner", "bucket": "zoo"}]},
      'bucket = "zoo"'),

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, os::unix::net::UnixListener as StdListener, sync::Arc};
 
 use bytes::Bytes;
-use cairn_cluster::Engine;
-use cairn_meta::{Clock, Command, IdentityNameRow, IdentityRow, MetaError, Scope};
+use cairn_cluster::{Engine, EngineError};
+use cairn_meta::{Clock, Command, IdentityNameRow, IdentityRow, MetaError, Refusal, Scope};
 use cairn_proto::admin::{
     Bucket, CheckReport, CheckRequest, CreateBucketRequest, CreateKeyRequest, CreateKeyResponse, CreateSnapshotRequest,
     DeleteBucketRequest, DeleteBucketResponse, DropForgottenRequest, DropForgottenResponse, GetBucketRequest,
@@ -59,15 +59,15 @@ impl AdminService {
     }
 
     async fn bucket(&self, name: &str) -> Result<Response<Bucket>, Status> {
-        let row = self.engine.bucket(name).await.map_err(|error| engine_status(&error))?;
+        let row = self.engine.bucket(name).await.map_err(|error| bucket_status(name, &error))?;
         Ok(Response::new(convert::bucket(row)))
     }
 
     /// After an identity changed: no request that begins now is judged by what was known before.
-    async fn change_identity(&self, command: Command) -> Result<(), Status> {
+    async fn change_identity(&self, access_key: &str, command: Command) -> Result<(), Status> {
         let done = self.engine.meta().propose(command).await;
         (self.forget_keys)();
-        done.map(drop).map_err(|error| meta_status(&error))
+        done.map(drop).map_err(|error| key_status(access_key, &error))
     }
 }
 
@@ -107,7 +107,7 @@ impl Admin for AdminService {
             ))
         })?;
         let made = self.engine.create_bucket(&name, settings, quota_bytes).await;
-        made.map_err(|error| engine_status(&error))?;
+        made.map_err(|error| bucket_status(&name, &error))?;
         tracing::info!(bucket = name, cache = settings.cache, quota_bytes, "bucket created");
         self.bucket(&name).await
     }
@@ -120,7 +120,7 @@ impl Admin for AdminService {
         let deleted = self.engine.delete_bucket(&name).await;
         // Its access keys went with it, perhaps even where the answer did not come.
         (self.forget_keys)();
-        deleted.map_err(|error| engine_status(&error))?;
+        deleted.map_err(|error| bucket_status(&name, &error))?;
         tracing::info!(bucket = name, "bucket removed, with the access keys limited to it");
         Ok(Response::new(DeleteBucketResponse {}))
     }
@@ -141,7 +141,8 @@ impl Admin for AdminService {
 
     async fn set_bucket_quota(&self, request: Request<SetBucketQuotaRequest>) -> Result<Response<Bucket>, Status> {
         let SetBucketQuotaRequest { name, quota_bytes } = request.into_inner();
-        self.engine.set_bucket_quota(&name, quota_bytes).await.map_err(|error| engine_status(&error))?;
+        let set = self.engine.set_bucket_quota(&name, quota_bytes).await;
+        set.map_err(|error| bucket_status(&name, &error))?;
         tracing::info!(bucket = name, quota_bytes, "quota set");
         self.bucket(&name).await
     }
@@ -152,7 +153,8 @@ impl Admin for AdminService {
     ) -> Result<Response<Bucket>, Status> {
         let SetBucketSettingsRequest { name, cache, profile, etag } = request.into_inner();
         let change = convert::settings_change(cache, profile.as_deref(), etag.as_deref())?;
-        self.engine.set_bucket_settings(&name, change).await.map_err(|error| engine_status(&error))?;
+        let set = self.engine.set_bucket_settings(&name, change).await;
+        set.map_err(|error| bucket_status(&name, &error))?;
         tracing::info!(bucket = name, ?change, "settings changed");
         self.bucket(&name).await
     }
@@ -160,13 +162,7 @@ impl Admin for AdminService {
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
         let wanted = request.into_inner();
         check_key_request(&wanted)?;
-        let found = self.engine.bucket(&wanted.bucket).await;
-        found.map_err(|error| match error {
-            cairn_cluster::EngineError::NoSuchBucket => {
-                Status::not_found(format!("no bucket `{0}`: make it with `cairn bucket create {0}`", wanted.bucket))
-            }
-            other => engine_status(&other),
-        })?;
+        self.bucket(&wanted.bucket).await?;
         let drawn = KeyPair::draw().map_err(|error| Status::internal(format!("{error:#}")))?;
         let sealed = self.sealer.seal(&drawn.secret).map_err(|error| Status::internal(error.to_string()))?;
         let identity = IdentityRow {
@@ -178,7 +174,7 @@ impl Admin for AdminService {
             description: wanted.description,
         };
         let key = convert::key(&identity, None);
-        self.change_identity(Command::PutIdentity { identity, must_be_new: true }).await?;
+        self.change_identity(&key.access_key, Command::PutIdentity { identity, must_be_new: true }).await?;
         tracing::info!(access_key = key.access_key, bucket = key.bucket, prefix = key.prefix, "access key created");
         let secret_key = drawn.secret.reveal().to_owned();
         Ok(Response::new(CreateKeyResponse { key: Some(key), secret_key }))
@@ -206,14 +202,16 @@ impl Admin for AdminService {
         request: Request<SetKeyEnabledRequest>,
     ) -> Result<Response<SetKeyEnabledResponse>, Status> {
         let SetKeyEnabledRequest { access_key, enabled } = request.into_inner();
-        self.change_identity(Command::SetIdentityEnabled { access_key: access_key.clone(), enabled }).await?;
+        let command = Command::SetIdentityEnabled { access_key: access_key.clone(), enabled };
+        self.change_identity(&access_key, command).await?;
         tracing::info!(access_key, enabled, "access key switched");
         Ok(Response::new(SetKeyEnabledResponse {}))
     }
 
     async fn remove_key(&self, request: Request<RemoveKeyRequest>) -> Result<Response<RemoveKeyResponse>, Status> {
         let access_key = request.into_inner().access_key;
-        self.change_identity(Command::RemoveIdentity { access_key: access_key.clone() }).await?;
+        let command = Command::RemoveIdentity { access_key: access_key.clone() };
+        self.change_identity(&access_key, command).await?;
         tracing::info!(access_key, "access key removed");
         Ok(Response::new(RemoveKeyResponse {}))
     }
@@ -245,6 +243,36 @@ impl Admin for AdminService {
         self.engine.drop_forgotten().await.map_err(|error| engine_status(&error))?;
         tracing::warn!("what is newer than the recovered snapshot is given up: upkeep deletes it");
         Ok(Response::new(DropForgottenResponse {}))
+    }
+}
+
+/// An error of a bucket, with its name and what to do.
+fn bucket_status(name: &str, error: &EngineError) -> Status {
+    match error {
+        EngineError::NoSuchBucket => Status::not_found(format!(
+            "no bucket `{name}`: `cairn bucket list` shows those there are, `cairn bucket create {name}` makes it"
+        )),
+        EngineError::BucketExists => Status::already_exists(format!(
+            "bucket `{name}` exists: `cairn bucket create --if-missing` is content with it, `cairn bucket set` changes it"
+        )),
+        EngineError::BucketNotEmpty => Status::failed_precondition(format!(
+            "bucket `{name}` is not empty: delete its objects first, as by `aws s3 rm --recursive s3://{name}`"
+        )),
+        other => engine_status(other),
+    }
+}
+
+/// An error of an access key, with its name and what to do.
+fn key_status(access_key: &str, error: &MetaError) -> Status {
+    match error {
+        MetaError::Refused(Refusal::NoSuchIdentity) => {
+            Status::not_found(format!("no access key `{access_key}`: `cairn key list` shows those there are"))
+        }
+        MetaError::Refused(Refusal::LastRoot) => Status::failed_precondition(format!(
+            "`{access_key}` is the last root key and stays: start the server with CAIRN_ROOT_ACCESS_KEY and \
+             CAIRN_ROOT_SECRET_KEY to set another"
+        )),
+        other => meta_status(other),
     }
 }
 

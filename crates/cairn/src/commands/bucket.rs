@@ -11,8 +11,8 @@ use cairn_proto::admin::{
 use super::{json, moment, pretty_json};
 use crate::{
     admin::{AdminClient, block_on, connect, explain},
-    args::{BucketArgs, BucketCommand, EtagSetting},
-    config::ByteCount,
+    args::{BucketArgs, BucketCommand},
+    config::{ByteCount, EtagSetting},
     output,
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: BucketArgs) -> Result<ExitCode> {
                 let profile = profile.map(|profile| profile.to_string()).unwrap_or_default();
                 let etag = etag.map(etag_word).unwrap_or_default();
                 let settings = Some(BucketSettings { cache, profile, etag });
-                let request = CreateBucketRequest { name, settings, quota_bytes: quota.map(|bytes| bytes.0) };
+                let request = CreateBucketRequest { name, settings, quota_bytes: quota.and_then(|quota| quota.0) };
                 create(&mut client, request, if_missing).await?;
             }
             BucketCommand::Set { name, cache, profile, etag } => {

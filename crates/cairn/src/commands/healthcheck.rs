@@ -1,64 +1,88 @@
 //! `cairn healthcheck`: asks the S3 port itself, over TLS and under the server's own certificate, as a client would.
 
 use std::{
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use cairn_proto::admin::{GetServerRequest, ServerInfo};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
-};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio::time::timeout;
 
 use crate::{
     admin::{block_on, connect, explain},
-    args::HealthcheckArgs,
+    args::{DataArgs, HealthcheckArgs},
+    http_client::{Answer, Witness, client_config, connect as dial, exchange, roots_of_pem, tls_handshake},
     output,
 };
 
-/// Each step: connect, read, write, and the admin call before them.
-const WITHIN: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: u64 = 4096;
-const REQUEST: &[u8] =
-    b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nUser-Agent: cairn-healthcheck\r\nConnection: close\r\n\r\n";
+/// All of it, whatever the server does meanwhile. It looks for a leader for 10 s before it says that it has none.
+const WITHIN: Duration = Duration::from_secs(15);
+/// Of the answer's text that is shown.
+const SHOWN_CHARS_MAX: usize = 200;
 
 /// Runs the command; exit code 0 if requests can be served.
 pub(crate) fn run(args: &HealthcheckArgs) -> Result<ExitCode> {
-    let server = block_on(async {
-        let ask = async {
-            let mut client = connect(&args.data).await?;
-            let answer = client.get_server(GetServerRequest {}).await.map_err(|status| explain(&status))?;
-            Ok(answer.into_inner())
-        };
-        tokio::time::timeout(WITHIN, ask).await.context("the server does not answer on its admin socket")?
-    })?;
-    let status = ask_ready(&server)?;
-    if status != 200 {
-        bail!("not ready: GET /-/ready answered {status}");
-    }
+    block_on(within(WITHIN, check(&args.data)))?;
     output::line("ready");
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask_ready(server: &ServerInfo) -> Result<u16> {
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        bail!(
+            "not ready: no answer within {} s: the server is starting, hangs, or has too little CPU; look at its log",
+            limit.as_secs()
+        )
+    })
+}
+
+async fn check(data: &DataArgs) -> Result<()> {
+    let mut client = connect(data).await?;
+    let server = client.get_server(GetServerRequest {}).await.map_err(|status| explain(&status))?.into_inner();
+    let answer = ask_ready(&server).await?;
+    if answer.status != StatusCode::OK {
+        let why: String = String::from_utf8_lossy(&answer.body).trim().chars().take(SHOWN_CHARS_MAX).collect();
+        bail!("not ready: GET /-/ready answered {}: {why}; `cairn status` says more", answer.status.as_u16());
+    }
+    Ok(())
+}
+
+async fn ask_ready(server: &ServerInfo) -> Result<Answer> {
     let address = server.s3_addresses.first().context("the server did not say where it listens")?;
     let address = dial_address(address.parse().with_context(|| format!("address {address}"))?);
-    let stream = TcpStream::connect_timeout(&address, WITHIN).with_context(|| format!("connect to {address}"))?;
-    stream.set_read_timeout(Some(WITHIN)).context("set a time limit")?;
-    stream.set_write_timeout(Some(WITHIN)).context("set a time limit")?;
+    let (stream, _) = dial(&[address]).await.with_context(|| format!("connect to {address}"))?;
+    let request = Request::get("/-/ready")
+        .header(header::HOST, "localhost")
+        .header(header::USER_AGENT, "cairn-healthcheck")
+        .body(Full::new(Bytes::new()))
+        .context("word the request")?;
     if !server.tls {
-        return exchange(stream);
+        return exchange(stream, request).await.context("ask /-/ready");
     }
-    let name = ServerName::try_from("localhost").context("name the server")?;
-    let connection = ClientConnection::new(Arc::new(client_config(server)?), name).context("begin TLS")?;
-    exchange(StreamOwned::new(connection, stream))
+    let failed = || format!("begin TLS with {address}");
+    if !server.ca_pem.is_empty() {
+        let roots = roots_of_pem(server.ca_pem.as_bytes(), "the server's CA".to_owned())?;
+        let stream = tls_handshake(stream, client_config(&roots), "localhost").await.with_context(failed)?;
+        return exchange(stream, request).await.context("ask /-/ready");
+    }
+    // A certificate from outside, whose CA and names are not known here. That a renewed one is not in use yet is told,
+    // and no ill health.
+    let (witness, config) = Witness::with_config();
+    let stream = tls_handshake(stream, config, "localhost").await.with_context(failed)?;
+    let of_file = CertificateDer::from_pem_slice(server.certificate_pem.as_bytes()).ok();
+    if witness.chain().into_iter().next() != of_file {
+        output::error_line(
+            "the server shows another certificate than its file holds: it takes up a renewed one within a minute, or its log \
+             says why not",
+        );
+    }
+    exchange(stream, request).await.context("ask /-/ready")
 }
 
 /// Where a wildcard address is reached from its own machine.
@@ -72,103 +96,38 @@ fn dial_address(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn exchange(mut stream: impl Read + Write) -> Result<u16> {
-    stream.write_all(REQUEST).and_then(|()| stream.flush()).context("ask /-/ready")?;
-    let mut answer = Vec::new();
-    // A peer that closes without a TLS goodbye after the answer is an error of `read` that does not matter here.
-    let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
-    match status_of(&answer) {
-        Some(status) => Ok(status),
-        None => {
-            read.context("read the answer of /-/ready")?;
-            bail!("the answer of /-/ready is no HTTP");
-        }
-    }
-}
-
-fn status_of(answer: &[u8]) -> Option<u16> {
-    let line = answer.split(|byte| *byte == b'\r').next()?;
-    let rest = line.strip_prefix(b"HTTP/1.1 ")?;
-    std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()
-}
-
-/// Trusts the server's own CA, or exactly the certificate it was given.
-fn client_config(server: &ServerInfo) -> Result<ClientConfig> {
-    if server.ca_pem.is_empty() {
-        let served = CertificateDer::from_pem_slice(server.certificate_pem.as_bytes())
-            .map_err(|error| anyhow::anyhow!("{error}"))
-            .context("read the server's certificate")?;
-        let provider = CryptoProvider::get_default().context("find the TLS provider")?;
-        let verifier = Pinned { served, algorithms: provider.signature_verification_algorithms };
-        return Ok(ClientConfig::builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth());
-    }
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(server.ca_pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| anyhow::anyhow!("{error}")).context("read the server's CA")?;
-        roots.add(certificate).context("use the server's CA")?;
-    }
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-}
-
-/// For a certificate from outside, whose CA and names are not known here: the very one that lies in the server's file.
-#[derive(Debug)]
-struct Pinned {
-    served: CertificateDer<'static>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if *end_entity == self.served {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::Error::General("the server shows another certificate than the one in its file".to_owned()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
     use super::*;
 
-    #[test]
-    fn statuses_are_read() {
-        assert_eq!(status_of(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n"), Some(200));
-        assert_eq!(status_of(b"HTTP/1.1 503 \r\n"), Some(503));
-        for bad in [&b""[..], b"HTTP/1.1", b"HTTP/1.1 2", b"SSH-2.0", b"HTTP/1.1 abc"] {
-            assert_eq!(status_of(bad), None);
-        }
+    #[tokio::test]
+    async fn a_server_that_answers_a_byte_at_a_time_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server =
+            ServerInfo { s3_addresses: vec![listener.local_addr().unwrap().to_string()], ..ServerInfo::default() };
+        // Ends with the client's connection, at the latest after 20 s.
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // An answer before the question would be another fault.
+            let asked = stream.read(&mut [0; 1024]).unwrap();
+            assert!(asked > 0);
+            for byte in b"HTTP/1.1 200 OK\r\nx: ".iter().chain(&[b'y'; 400]) {
+                if stream.write_all(&[*byte]).is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let begun = std::time::Instant::now();
+        let error = within(Duration::from_secs(1), ask_ready(&server)).await.unwrap_err();
+        assert!(error.to_string().contains("no answer within 1 s"), "{error:#}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use cairn_s3::uri::check_bucket_name;
 use serde::{Deserialize, Deserializer};
 
-use super::values::{ByteCount, ProfileSetting};
+use super::values::{ByteCount, EtagSetting, ProfileSetting};
 
 /// More than anyone writes into a file; each is looked at in every round.
 const DECLARED_MAX: usize = 1000;
@@ -32,6 +32,9 @@ pub(crate) struct DeclaredBucket {
     /// The profile of new objects; absent or `auto` = the server's.
     #[serde(default)]
     pub(crate) profile: Option<ProfileSetting>,
+    /// The ETag of new objects; absent = MD5.
+    #[serde(default)]
+    pub(crate) etag: Option<EtagSetting>,
 }
 
 /// An access key that must be there, limited to a bucket.
@@ -177,7 +180,11 @@ impl Declared {
                 bail!("key {name}: file `{}` is no absolute path", file.display())
             }
             (Some(secret), None) => check_object_name(&format!("key {name}: secret"), secret),
-            _ => Ok(()),
+            (None, None) => bail!(
+                "key {name}: nobody would get this key: add file = \"/PATH\", which gets its credentials, or in Kubernetes \
+                 secret = \"NAME\" and the section [kubernetes]"
+            ),
+            (None, Some(_)) => Ok(()),
         }
     }
 

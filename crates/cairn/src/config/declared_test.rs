@@ -20,6 +20,7 @@ fn what_the_chart_writes_is_read() {
         [[bucket]]
         name = 'plain'
         quota = 'none'
+        etag = 'fast'
         [[key]]
         name = 'runner'
         bucket = 'gitlab-cache'
@@ -38,6 +39,7 @@ fn what_the_chart_writes_is_read() {
     let [cache, plain] = &read.buckets[..] else { panic!("{read:?}") };
     assert_eq!((cache.cache, cache.quota), (true, Some(ByteCount(50 << 30))));
     assert_eq!((plain.cache, plain.quota, plain.profile), (false, None, None));
+    assert_eq!((cache.etag, plain.etag), (None, Some(EtagSetting::Fast)));
     assert_eq!((read.keys[0].secret.as_deref(), read.keys[0].read_only), (Some("cairn-runner"), false));
     assert_eq!((read.keys[1].secret.as_deref(), read.keys[1].read_only), (None, true));
     assert_eq!((read.ca_config_map(), read.root_secret()), (Some("cairn-ca"), Some("cairn-root")));
@@ -54,11 +56,14 @@ fn what_cannot_be_meant_is_refused_by_its_place() {
         (bucket("quota = 'much'"), "quota `much`"),
         (bucket("quota = true"), "a size as"),
         (bucket("profile = '4'"), "profile"),
+        (bucket("etag = 'sha1'"), "`md5` or `fast`"),
         (bucket("[[bucket]]\nname = 'abc'"), "`abc` is declared twice"),
         ("[[bucket]]\nname = 'No_Name'".to_owned(), "`No_Name` is no bucket name"),
         ("[[bucket]]".to_owned(), "missing field `name`"),
         (key("secrets = 'x'"), "unknown field `secrets`"),
-        (key("[[key]]\nname = 'k'\nbucket = 'def'"), "`k` is declared twice"),
+        (key("file = '/f'\n[[key]]\nname = 'k'\nbucket = 'def'\nfile = '/g'"), "`k` is declared twice"),
+        (key(""), "key k: nobody would get this key: add file ="),
+        (key("[kubernetes]"), "secret = \"NAME\""),
         (key("secret = 's'"), "[kubernetes]"),
         (key("secret = 's'\nfile = '/f'\n[kubernetes]"), "not both"),
         (key("secret = 'S_1'\n[kubernetes]"), "no name of a Kubernetes object"),

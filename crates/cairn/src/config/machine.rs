@@ -1,8 +1,8 @@
 //! What `--check` and every start look at on the machine, without changing anything.
 
 use std::{
-    fs,
-    net::TcpListener,
+    fs, io,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -12,25 +12,52 @@ use rustix::fs::{Access, access};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{Config, TlsChoice, folders};
+use crate::secrets::KeyFile;
 
-/// Looks at folders, certificates, addresses and key files. The first thing wrong is told.
-pub(crate) fn check_machine(config: &Config) -> Result<()> {
+/// Looks at folders, certificates, addresses and the key file. The first thing wrong is told. Where a server of ours
+/// `runs` on the data folder, a port that is in use is most likely its own.
+pub(crate) fn check_machine(config: &Config, runs: bool) -> Result<()> {
     check_real_folders(config)?;
     check_usable("data", &config.home)?;
     check_usable("meta", &config.meta)?;
     if let TlsChoice::Files { cert, key } = &config.tls {
         check_certificate(cert, key)?;
     }
-    for address in &config.s3_listen {
-        // Another port of the same address: the server itself may be running while its configuration is checked.
-        TcpListener::bind((address.ip(), 0))
-            .with_context(|| format!("s3-listen: {} is no address of this machine", address.ip()))?;
-    }
-    let key_file = config.key_file();
-    if key_file.exists() {
-        check_private(&key_file)?;
+    check_addresses(&config.s3_listen, runs)?;
+    KeyFile::read(&config.key_file())?;
+    Ok(())
+}
+
+/// Takes all addresses at once, as the server will, and lets go of them.
+fn check_addresses(addresses: &[SocketAddr], runs: bool) -> Result<()> {
+    let mut taken = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        match TcpListener::bind(address) {
+            Ok(listener) => taken.push(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && runs => {}
+            Err(error) => bail!("s3-listen: {address} {}", why_not(address, &error)),
+        }
     }
     Ok(())
+}
+
+fn why_not(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "is in use, by another program or another address of the list: `ss -ltnp sport = :{}` names the program; stop \
+             it, or take another port",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            "is no address of this machine: `ip addr` shows those there are; 0.0.0.0 stands for all".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "may not be taken by this user ({error}): take a port from 1024 on, or start it with CAP_NET_BIND_SERVICE"
+            )
+        }
+        _ => format!("cannot be taken: {error}"),
+    }
 }
 
 /// Links resolved, the rules for folders must hold still.
@@ -83,7 +110,8 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-fn check_certificate(cert: &Path, key: &Path) -> Result<()> {
+/// A certificate and its key in PEM files.
+pub(crate) fn check_certificate(cert: &Path, key: &Path) -> Result<()> {
     let at = |path: &Path| format!("tls: {}", path.display());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)

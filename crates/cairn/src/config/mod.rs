@@ -21,10 +21,10 @@ use cairn_cluster::ProfileChoice;
 use cairn_erasure::ErasureProfile;
 
 pub(crate) use declared::{Declared, DeclaredBucket, DeclaredKey};
-pub(crate) use machine::{check_machine, check_private, check_usable, existing};
+pub(crate) use machine::{check_certificate, check_machine, check_private, check_usable, existing};
 pub(crate) use settings::{Environment, Settings, process_environment};
 pub(crate) use unknown::unknown;
-pub(crate) use values::{ByteCount, LogFormat, LogLevel, ProfileSetting, StorageClass, TlsChoice};
+pub(crate) use values::{ByteCount, EtagSetting, LogFormat, LogLevel, ProfileSetting, StorageClass, TlsChoice};
 
 use crate::{http_client::Address, secrets::KeyPair};
 

@@ -68,6 +68,16 @@ impl FromStr for ProfileSetting {
     }
 }
 
+/// A bucket's ETag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EtagSetting {
+    /// The MD5 of the bytes
+    Md5,
+    /// A cheaper digest in the form of a multipart ETag
+    Fast,
+}
+
 /// A storage class and its profile.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]

@@ -18,7 +18,7 @@ mod runner_file;
 mod server_side;
 mod target;
 
-use std::{fs, process::ExitCode, sync::Arc};
+use std::{fs, io, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use cairn_meta::SystemClock;
@@ -41,10 +41,9 @@ use crate::{
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let report = match from_runner(args) {
         Ok(cache) => block_on(examine(args, cache))?,
-        // What a runner's configuration says wrong is a finding like any other.
-        Err(error) => {
+        // What is wrong with a runner's configuration is a finding like any other.
+        Err(trouble) => {
             let mut report = Report::new(String::new(), String::new());
-            let trouble = Trouble::new(format!("{error:#}"), "correct the runner's config.toml");
             // The report has it.
             let _ = report.note::<()>("runner-config", Err(trouble));
             report
@@ -58,10 +57,18 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn from_runner(args: &DoctorArgs) -> Result<Option<RunnerCache>> {
+fn from_runner(args: &DoctorArgs) -> Result<Option<RunnerCache>, Trouble> {
     let Some(path) = &args.runner_config else { return Ok(None) };
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    runner_file::read(&text, args.runner.as_deref()).map(Some).with_context(|| path.display().to_string())
+    let shown = path.display();
+    let text = fs::read_to_string(path).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "run it as a user who may read the file: the runner's, or root",
+            _ => "name the runner's config.toml: /etc/gitlab-runner/config.toml, or ~/.gitlab-runner/config.toml of its user",
+        };
+        Trouble::new(format!("read {shown}: {error}"), remedy)
+    })?;
+    let cache = runner_file::read(&text, args.runner.as_deref());
+    cache.map(Some).map_err(|error| Trouble::new(format!("{shown}: {error:#}"), "correct the runner's config.toml"))
 }
 
 async fn examine(args: &DoctorArgs, runner: Option<RunnerCache>) -> Result<Report> {
@@ -70,15 +77,21 @@ async fn examine(args: &DoctorArgs, runner: Option<RunnerCache>) -> Result<Repor
         _ => None,
     };
     let target = target(args, runner, server.as_mut()).await;
-    let report = match target {
+    let mut report = match target {
         Ok(target) => {
             let tag = KeyPair::draw()?.access_key.to_ascii_lowercase();
             Ok(road::examine(&target, &tag, Arc::new(SystemClock)).await)
         }
         Err(error) => Err(error),
     };
-    if let Some(mut server) = server {
-        server.forget().await?;
+    if let Some(mut server) = server
+        && let Err(error) = server.forget().await
+    {
+        // What was found is worth more than this, and often the reason for it.
+        output::error_line(&format!("{error:#}"));
+        if let Ok(report) = &mut report {
+            report.ok = false;
+        }
     }
     report
 }

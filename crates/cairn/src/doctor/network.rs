@@ -8,8 +8,10 @@ use http::{Request, header};
 use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
 
-use super::{certificate::Witness, report::Trouble};
-use crate::http_client::{Address, Answer, Roots, client_config, connect, exchange, reason, resolve, tls_handshake};
+use super::report::Trouble;
+use crate::http_client::{
+    Address, Answer, Roots, Witness, client_config, connect, exchange, reason, resolve, tls_handshake,
+};
 
 /// What AWS allows, and every server after it.
 const SKEW_MAX_S: i64 = 15 * 60;
@@ -83,6 +85,9 @@ fn judge_handshake(error: &io::Error) -> Trouble {
         );
     }
     match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            Trouble::new(why, "name a host as a certificate can: letters, digits, hyphens and dots, or an IP address")
+        }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut => Trouble::new(
             format!("the server breaks the handshake off: {why}"),
             "it may speak plain HTTP (runner: Insecure = true), or a proxy stands between",

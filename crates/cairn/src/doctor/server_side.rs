@@ -83,7 +83,11 @@ impl ServerSide {
     pub(super) async fn forget(&mut self) -> Result<()> {
         let Some(access_key) = self.made.take() else { return Ok(()) };
         let removed = self.client.remove_key(RemoveKeyRequest { access_key: access_key.clone() }).await;
-        removed.map_err(|status| explain(&status)).with_context(|| format!("remove the key {access_key}"))?;
+        removed.map_err(|status| explain(&status)).with_context(|| {
+            format!(
+                "the key {access_key}, made for this examination, is left: `cairn key remove {access_key}` removes it"
+            )
+        })?;
         Ok(())
     }
 }

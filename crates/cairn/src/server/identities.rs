@@ -91,13 +91,18 @@ pub(super) fn root_rows(view: &MetaView) -> Result<Roots> {
 fn open_key_file(path: &Path, is_needed: bool) -> Result<KeyFile> {
     match KeyFile::read(path)? {
         Some(file) => Ok(file),
-        None if is_needed => bail!(
-            "the key file {} is gone, and only it opens the secrets and small objects that are stored: restore it from a \
-             backup; without it they are lost and the metadata must be set up anew",
-            path.display()
-        ),
+        None if is_needed => Err(key_file_is_gone(path)),
         None => KeyFile::create(path),
     }
+}
+
+/// There is none, and there should be.
+pub(super) fn key_file_is_gone(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the key file {} is gone, and only it opens the secrets and small objects that are stored: restore it from a \
+         backup; without it they are lost and the metadata must be set up anew",
+        path.display()
+    )
 }
 
 /// The environment's root key becomes the only one.

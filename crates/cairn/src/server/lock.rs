@@ -12,6 +12,9 @@ use rustix::{
     io::Errno,
 };
 
+/// The lock's file, which stays when the server ends.
+const NAME: &str = "cairn.lock";
+
 /// Held while the server runs.
 #[derive(Debug)]
 pub(crate) struct DataLock {
@@ -22,7 +25,7 @@ impl DataLock {
     /// Makes the data folder if it is not there, and takes its lock.
     pub(crate) fn take(home: &Path) -> Result<Self> {
         make_private_folder(home)?;
-        let path = home.join("cairn.lock");
+        let path = home.join(NAME);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -38,6 +41,27 @@ impl DataLock {
             }
             Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
+    }
+}
+
+/// Whether a server ever ran on a folder.
+pub(crate) fn is_data_folder(home: &Path) -> bool {
+    home.join(NAME).exists()
+}
+
+/// Whether a server holds the lock of a data folder. Makes nothing.
+pub(crate) fn is_taken(home: &Path) -> Result<bool> {
+    let path = home.join(NAME);
+    // As a server opens it: a network file system locks only what can be written.
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else {
+        // Not there, or not ours to open: what keeps a server from the folder is told by those who look at it.
+        return Ok(false);
+    };
+    // Shared: two who look do not take each other for a server.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("look at the lock {}", path.display())),
     }
 }
 
@@ -63,9 +87,12 @@ mod tests {
     fn the_second_is_refused_until_the_first_lets_go() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("new");
+        assert!(!is_taken(&home).unwrap() && !home.exists(), "a look makes nothing");
         let first = DataLock::take(&home).unwrap();
+        assert!(is_taken(&home).unwrap());
         assert!(DataLock::take(&home).unwrap_err().to_string().contains("another server runs"));
         drop(first);
+        assert!(!is_taken(&home).unwrap());
         DataLock::take(&home).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! `cairn server`: from flags to a running store and back.
 
 mod allocator;
+mod check;
 pub(crate) mod cluster_id;
 mod declared;
 mod first_start;
@@ -26,14 +27,11 @@ const RUNTIME_END: Duration = Duration::from_secs(5);
 pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref(), args.settings)?;
     let unknown = unknown_variables()?;
-    check_machine(&config)?;
+    let runs = lock::is_taken(&config.home)?;
+    check_machine(&config, runs)?;
     first_start::check_first_start(&config)?;
     if args.check {
-        for name in &unknown {
-            output::error_line(&format!("environment variable {name} is not known here"));
-        }
-        output::line("the configuration is valid");
-        return Ok(ExitCode::SUCCESS);
+        return check(&config, runs, &unknown);
     }
     allocator::keep_buffers();
     logging::start(config.log_format, config.log_level.clone())?;
@@ -44,6 +42,23 @@ pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
     let ended = runtime.block_on(start::serve(config));
     runtime.shutdown_timeout(RUNTIME_END);
     ended
+}
+
+/// `--check`, after what every start looks at.
+fn check(config: &Config, runs: bool, unknown: &[String]) -> Result<ExitCode> {
+    let troubles = check::check_more(config)?;
+    for name in unknown {
+        output::error_line(&format!("environment variable {name} is not known here"));
+    }
+    for trouble in troubles {
+        output::error_line(&trouble);
+    }
+    if runs {
+        let home = config.home.display();
+        output::error_line(&format!("a server runs on {home}: ports that are in use are taken to be its own"));
+    }
+    output::line("the configuration is valid");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Variables that look like ours and are none; a slip of the pen is refused.

@@ -179,7 +179,8 @@ fn server_info(config: &Config, s3_addresses: Vec<String>) -> Result<ServerInfo>
         tls: config.tls != TlsChoice::Off,
         ca_pem: ca.as_deref().map(read).transpose()?.unwrap_or_default(),
         certificate_pem: match &config.tls {
-            TlsChoice::Files { cert, .. } => read(cert)?,
+            // The server goes on with what it read when a file from outside is away.
+            TlsChoice::Files { cert, .. } => read(cert).unwrap_or_default(),
             TlsChoice::Auto | TlsChoice::Off => String::new(),
         },
         ca_path: ca.map(|path| path.display().to_string()).unwrap_or_default(),

@@ -21,7 +21,7 @@ fn buckets_keys_status_and_check() {
 
 fn buckets(server: &Server) {
     said(&server.run(&["bucket", "create", "cache"]));
-    assert!(complained(&server.run(&["bucket", "create", "cache"]), 1).contains("exists"));
+    assert!(complained(&server.run(&["bucket", "create", "cache"]), 1).contains("`cache` exists"));
     said(&server.run(&["bucket", "create", "cache", "--if-missing"]));
     assert!(complained(&server.run(&["bucket", "create", "No_Name"]), 1).contains("no bucket name"));
     said(&server.run(&["bucket", "quota", "cache", "1GiB"]));
@@ -30,11 +30,11 @@ fn buckets(server: &Server) {
     said(&server.run(&["bucket", "quota", "cache", "none"]));
     assert!(said(&server.run(&["bucket", "info", "cache"])).contains("none"));
     settings(server);
-    said(&server.run(&["bucket", "create", "gone"]));
+    said(&server.run(&["bucket", "create", "gone", "--quota", "none"]));
+    assert!(said(&server.run(&["bucket", "info", "gone"])).contains("quota:    none"));
     said(&server.run(&["key", "create", "--bucket", "gone"]));
     assert!(said(&server.run(&["bucket", "delete", "gone"])).contains("with the access keys limited to it"));
     assert!(!said(&server.run(&["key", "list"])).contains("gone/"));
-    assert!(complained(&server.run(&["bucket", "info", "gone"]), 1).contains("no such bucket"));
     let listed = said(&server.run(&["bucket", "list", "--json"]));
     assert_eq!(listed.lines().map(|line| json(line)["name"].clone()).collect::<Vec<_>>(), ["cache"]);
 }
@@ -53,13 +53,11 @@ fn settings(server: &Server) {
     assert!(said(&server.run(&["bucket", "list"])).contains("profile auto, etag fast"));
     assert!(complained(&server.run(&["bucket", "set", "set", "--profile", "8+4"]), 1).contains("needs 12 disks"));
     assert!(complained(&server.run(&["bucket", "create", "wide", "--profile", "8+4"]), 1).contains("there are 6"));
-    assert!(complained(&server.run(&["bucket", "set", "none", "--cache", "true"]), 1).contains("no such bucket"));
     complained(&server.run(&["bucket", "set", "set"]), 2);
     said(&server.run(&["bucket", "delete", "set"]));
 }
 
 fn keys(server: &Server) {
-    assert!(complained(&server.run(&["key", "create", "--bucket", "none"]), 1).contains("cairn bucket create none"));
     let created =
         json(&said(&server.run(&["key", "create", "--bucket", "cache", "--prefix", "a/", "--read-only", "--json"])));
     let (access, secret) = (created["key"]["access_key"].as_str().unwrap(), created["secret_key"].as_str().unwrap());
@@ -77,7 +75,6 @@ fn keys(server: &Server) {
     assert_eq!(state(), Some(false));
     said(&server.run(&["key", "remove", access]));
     assert_eq!(state(), None);
-    assert!(complained(&server.run(&["key", "remove", access]), 1).contains("no such access key"));
     assert!(!server.log().contains(secret), "no secret in a log");
 
     keys_that_nobody_saw(server);
@@ -155,6 +152,13 @@ fn healthcheck_trusts_a_certificate_from_outside() {
     let server = Server::start(&folder.path().join("d"), &["--disks", "1", "--tls", &tls], &[]);
     assert_eq!(said(&server.run(&["healthcheck"])), "ready\n");
     assert!(!server.home.join("ca.crt").exists());
+    // What cannot be taken up from the files, or is not yet, is no ill health: the server serves what it has.
+    fs::write(at("tls.crt"), "half a file").unwrap();
+    let half = server.run(&["healthcheck"]);
+    assert_eq!(said(&half), "ready\n");
+    assert!(String::from_utf8_lossy(&half.stderr).contains("another certificate than its file holds"));
+    fs::remove_file(at("tls.crt")).unwrap();
+    assert_eq!(said(&server.run(&["healthcheck"])), "ready\n");
     assert_eq!(server.stop().code(), Some(0));
     let plain = Server::start(&folder.path().join("p"), &["--disks", "1", "--tls", "off"], &[]);
     assert!(plain.url.starts_with("http://"));

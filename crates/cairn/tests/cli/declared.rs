@@ -27,17 +27,18 @@ fn what_is_declared_is_there_when_the_server_is_ready_and_follows_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("d");
     let file = folder.path().join("runner.credentials");
-    let bucket = "[[bucket]]\nname = 'cache'\ncache = true\nquota = '1GiB'\nprofile = '1+0'\n";
+    let bucket = "[[bucket]]\nname = 'cache'\ncache = true\nquota = '1GiB'\nprofile = '1+0'\netag = 'fast'\n";
     let declared = |prefix: &str| {
-        let file = file.display();
+        let (file, of_reader) = (file.display(), folder.path().join("reader.credentials"));
         format!(
-            "{bucket}[[key]]\nname = 'runner'\nbucket = 'cache'\nprefix = '{prefix}'\nfile = '{file}'\n[[key]]\nname = 'reader'\nbucket = 'cache'\nread-only = true\n"
+            "{bucket}[[key]]\nname = 'runner'\nbucket = 'cache'\nprefix = '{prefix}'\nfile = '{file}'\n[[key]]\nname = 'reader'\nbucket = 'cache'\nread-only = true\nfile = '{}'\n",
+            of_reader.display()
         )
     };
     let server = start(&home, &declared(""));
     let info = parsed(&said(&server.run(&["bucket", "info", "cache", "--json"])));
     assert_eq!((&info["quota_bytes"], &info["settings"]["cache"]), (&json!(1_u64 << 30), &json!(true)));
-    assert_eq!(info["settings"]["profile"], "1+0");
+    assert_eq!((&info["settings"]["profile"], &info["settings"]["etag"]), (&json!("1+0"), &json!("fast")));
     let (runner, reader) = (key(&server, "runner").unwrap(), key(&server, "reader").unwrap());
     assert_eq!((&runner["write"], &reader["write"], &runner["prefix"]), (&json!(true), &json!(false), &json!("")));
     let credentials = fs::read_to_string(&file).unwrap();
@@ -51,6 +52,7 @@ fn what_is_declared_is_there_when_the_server_is_ready_and_follows_the_file() {
     server.hangup();
     until(|| server.log().contains("the changed configuration is not taken"));
     let less = declared("team/").replace("1GiB", "none").replace("cache = true", "cache = false");
+    let less = less.replace("etag = 'fast'\n", "");
     let less = less.split("[[key]]\nname = 'reader'").next().unwrap().to_owned();
     fs::write(&config, format!("disks = 2\n{less}")).unwrap();
     until(|| key(&server, "runner").unwrap()["prefix"] == "team/");
@@ -61,6 +63,7 @@ fn what_is_declared_is_there_when_the_server_is_ready_and_follows_the_file() {
     assert!(server.log().contains("they take effect at the next start"));
     let info = parsed(&said(&server.run(&["bucket", "info", "cache", "--json"])));
     assert_eq!((&info["quota_bytes"], &info["settings"]["cache"]), (&json!(null), &json!(false)));
+    assert_eq!(info["settings"]["etag"], "md5", "what is not named has its default");
     said(&server.run(&["key", "disable", reader["access_key"].as_str().unwrap()]));
     assert_eq!(server.stop().code(), Some(0));
 
@@ -89,7 +92,8 @@ fn a_key_that_lies_in_its_file_is_taken_and_a_missing_bucket_is_told() {
     fs::write(&file, "[default]\naws_access_key_id = MYOWNKEY\naws_secret_access_key = my-own-secret\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let text = format!(
-        "[[key]]\nname = 'early'\nbucket = 'later'\n[[bucket]]\nname = 'cache'\n[[key]]\nname = 'mine'\nbucket = 'cache'\nfile = '{}'",
+        "[[key]]\nname = 'early'\nbucket = 'later'\nfile = '{}'\n[[bucket]]\nname = 'cache'\n[[key]]\nname = 'mine'\nbucket = 'cache'\nfile = '{}'",
+        folder.path().join("early").display(),
         file.display()
     );
     let server = start(&home, &text);
@@ -101,13 +105,54 @@ fn a_key_that_lies_in_its_file_is_taken_and_a_missing_bucket_is_told() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
+/// How often something stands in the log.
+fn told(server: &Server, part: &str) -> usize {
+    server.log().matches(part).count()
+}
+
+#[test]
+fn a_reload_that_is_asked_for_is_answered_each_time() {
+    const REFUSED: &str = "the changed configuration is not taken";
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    let config = home.with_extension("toml");
+    let good = "[[bucket]]\nname = 'kept'\n";
+    let server = start(&home, good);
+
+    // Away, then broken; the second time nobody but the sender asks.
+    fs::remove_file(&config).unwrap();
+    for time in 1..=2 {
+        server.hangup();
+        until(|| told(&server, REFUSED) == time);
+    }
+    let gone = server.log();
+    let line = gone.lines().find(|line| line.contains(REFUSED)).unwrap();
+    assert!(line.contains("ERROR") && line.contains("No such file") && line.contains("stays in force"), "{line}");
+    fs::write(&config, "disks = 1\n[[bucket]]\nname = 'X'\n").unwrap();
+    for time in 3..=4 {
+        server.hangup();
+        until(|| told(&server, REFUSED) >= time && server.log().contains("`X` is no bucket name"));
+    }
+    assert!(said(&server.run(&["bucket", "list"])).contains("kept"));
+
+    fs::write(&config, format!("disks = 1\n{good}[[bucket]]\nname = 'more'\n")).unwrap();
+    server.hangup();
+    until(|| server.run(&["bucket", "info", "more"]).status.success());
+    assert_eq!(server.stop().code(), Some(0));
+
+    let plain = Server::start(&folder.path().join("p"), &["--disks", "1"], &[]);
+    plain.hangup();
+    until(|| plain.log().contains("without a configuration file"));
+    assert_eq!(plain.stop().code(), Some(0));
+}
+
 #[test]
 fn check_reads_what_is_declared() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("cairn.toml");
     let data = folder.path().join("d");
     let check = |text: &str| {
-        fs::write(&config, format!("data = '{}'\n{text}", data.display())).unwrap();
+        fs::write(&config, format!("data = '{}'\ns3-listen = ['127.0.0.1:0']\n{text}", data.display())).unwrap();
         run(&["server", "--config", config.to_str().unwrap(), "--check"])
     };
     assert_eq!(said(&check("[[bucket]]\nname = 'cache'\nquota = '50GiB'")), "the configuration is valid\n");
@@ -115,6 +160,7 @@ fn check_reads_what_is_declared() {
         ("[[bucket]]\nname = 'cache'\ncashe = true", "unknown field `cashe`"),
         ("[[bucket]]\nname = 'cache'\nquota = '50 apples'", "quota"),
         ("[[key]]\nname = 'k'\nbucket = 'cache'\nsecret = 's'", "[kubernetes]"),
+        ("[[key]]\nname = 'k'\nbucket = 'cache'", "add file = "),
     ] {
         let error = complained(&check(text), 1);
         assert!(error.contains(part), "{error}");

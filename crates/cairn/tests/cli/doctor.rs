@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::Output,
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
@@ -244,4 +244,37 @@ fn a_runners_configuration_is_examined_as_the_runner_reads_it() {
     fs::write(config, toml.replace("SecretKey", "Secretkeys")).unwrap();
     expect_failure(&["--runner-config", config], "unused", "runner-config", "Secretkeys");
     assert_eq!(server.stop().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_ends_amid_the_examination_costs_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "d", &[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = cairn(&["doctor", "--json", "--endpoint", &url, "--bucket", "cache"])
+        .env("CAIRN_DATA", &server.home)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The key for the examination was made before its first step.
+    let first = listener.accept().unwrap();
+    server.kill();
+    drop((first, listener));
+    let output = asked.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!((output.status.code(), &report["ok"]), (Some(1), &Value::Bool(false)), "{report:#}");
+    assert!(report["steps"].as_array().unwrap().iter().any(|step| step["state"] == "failed"), "{report:#}");
+    assert!(said.contains("is left: `cairn key remove "), "{said}");
+}
+
+#[test]
+fn a_runners_file_that_cannot_be_read_is_not_said_to_be_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("config.toml").display().to_string();
+    let (step, text) = first_failure(&["--runner-config", &missing], "unused");
+    assert!(step == "runner-config" && text.contains("name the runner's config.toml"), "{text}");
+    assert!(!text.contains("correct"), "{text}");
 }

@@ -67,11 +67,12 @@ fn a_root_key_file_that_cannot_be_used_is_named() {
         (at("open"), "chmod 600"),
         (at("else/root.env"), "root-key-file"),
     ] {
-        let words = ["server", "--data", &at("d"), "--root-key-file", &file, "--check"];
+        let words = ["server", "--data", &at("d"), "--s3-listen", "127.0.0.1:0", "--root-key-file", &file, "--check"];
         let text = complained(&run(&words), 1);
         assert!(text.contains(part), "{file}: {text}");
     }
-    let good = ["server", "--data", &at("d"), "--root-key-file", &at("root.env"), "--check"];
+    let file = at("root.env");
+    let good = ["server", "--data", &at("d"), "--s3-listen", "127.0.0.1:0", "--root-key-file", &file, "--check"];
     assert_eq!(said(&run(&good)), "the configuration is valid\n");
     assert!(!folder.path().join("d").exists() && !folder.path().join("root.env").exists(), "nothing was made");
 }
@@ -82,7 +83,8 @@ fn a_metadata_file_system_that_is_too_small_is_said_first() {
     let small = folder.path().join("small");
     fs::create_dir(&small).unwrap();
     let (meta, disk) = (small.join("meta"), folder.path().join("disk"));
-    let words = ["server", "--disk", disk.to_str().unwrap(), "--meta", meta.to_str().unwrap()];
+    let (disk_text, meta_text) = (disk.to_str().unwrap(), meta.to_str().unwrap());
+    let words = ["server", "--s3-listen", "127.0.0.1:0", "--disk", disk_text, "--meta", meta_text];
     for check in [&["--check"][..], &[]] {
         let words: Vec<&str> = words.iter().chain(check).copied().collect();
         let text = complained(&run_over(&small, "size=100m", &words), 1);
@@ -112,8 +114,8 @@ fn a_cpu_that_is_too_old_is_named() {
 fn variables_that_are_slips_are_refused_and_others_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("d");
-    let check =
-        |name: &str| cairn(&["server", "--data", data.to_str().unwrap(), "--check"]).env(name, "x").output().unwrap();
+    let words = ["server", "--data", data.to_str().unwrap(), "--s3-listen", "127.0.0.1:0", "--check"];
+    let check = |name: &str| cairn(&words).env(name, "x").output().unwrap();
     let text = complained(&check("CAIRN_S3_LISTN"), 1);
     assert!(text.contains("CAIRN_S3_LISTN is not known: CAIRN_S3_LISTEN is"), "{text}");
     let told = check("CAIRN_OF_SOMEBODY");

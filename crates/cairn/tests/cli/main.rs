@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod check;
 mod commands;
 mod declared;
 mod doctor;
@@ -9,6 +10,7 @@ mod flags;
 mod kube_api;
 mod kubernetes;
 mod machine;
+mod refusals;
 mod server;
 mod service;
 mod start;

@@ -50,7 +50,7 @@ fn the_root_key_goes_to_its_file_or_comes_from_the_environment() {
     assert!(keys.contains("operator") && !keys.contains(&made), "{keys}");
     assert!(!server.log().contains("a-secret-of-mine"));
     let text = complained(&server.run(&["key", "remove", "operator"]), 1);
-    assert!(text.contains("last root key"), "{text}");
+    assert!(text.contains("`operator` is the last root key"), "{text}");
     assert_eq!(server.stop().code(), Some(0));
 }
 

@@ -109,7 +109,7 @@ yes
 {{- $buckets := list -}}
 {{- range .Values.buckets -}}
 {{- $names = append $names .name -}}
-{{- $buckets = append $buckets (pick . "name" "cache" "quota" "profile") -}}
+{{- $buckets = append $buckets (pick . "name" "cache" "quota" "profile" "etag") -}}
 {{- end -}}
 {{- $_ := set $config "bucket" $buckets -}}
 {{- $secrets := list (printf "%s-root" $full) -}}

@@ -41,8 +41,10 @@ pub(in super::super) struct Keeper {
     client: KubernetesClient,
     config: Config,
     declared: Declared,
-    /// The configuration file as it was read last.
+    /// The configuration file as it was taken last.
     text: Option<String>,
+    /// What was read since and not taken: it is told once, and again when SIGHUP asks.
+    refused: Option<String>,
     /// What of it the next start reads.
     rest: Settings,
     pace: Pace,
@@ -67,6 +69,7 @@ impl Keeper {
             declared: config.declared.clone(),
             config: config.clone(),
             text,
+            refused: None,
             rest,
             pace: Pace::default(),
         }
@@ -101,10 +104,8 @@ impl Keeper {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = hangup.recv() => {
-                    tracing::info!("SIGHUP: the configuration is read");
-                    self.reload();
-                }
+                // A round follows in any case: what was declared before may need one.
+                _ = hangup.recv() => { self.reload_as_asked(); }
                 _ = look.tick() => if !self.reload() { continue },
                 () = due => {}
             }
@@ -201,26 +202,53 @@ impl Keeper {
     /// Takes a changed configuration file. True if there is one.
     fn reload(&mut self) -> bool {
         let Some(file) = self.config.file.clone() else { return false };
-        let text = match read_file(&file) {
-            Ok(text) => text,
+        match read_file(&file) {
+            Ok(text) if self.refused.as_ref() == Some(&text) => false,
+            Ok(text) => self.take_changed(&file, text),
             Err(error) => {
-                // While a file is replaced it may be away: the next look tells.
+                // While a file is replaced it may be away; who wants to know sends SIGHUP.
                 tracing::debug!(error = format!("{error:#}"), "the configuration cannot be read");
-                return false;
+                false
             }
+        }
+    }
+
+    /// The same for SIGHUP: whoever sends it gets an answer in the log, also to a file that was refused before.
+    fn reload_as_asked(&mut self) {
+        let Some(file) = self.config.file.clone() else {
+            return tracing::warn!(
+                "SIGHUP: the server was started without a configuration file, there is none to read"
+            );
         };
+        tracing::info!(file = %file.display(), "SIGHUP: the configuration is read");
+        match read_file(&file) {
+            Ok(text) => {
+                self.take_changed(&file, text);
+            }
+            Err(error) => not_taken(&error),
+        }
+    }
+
+    /// Takes a text if it is another one than that in force. True if it was taken.
+    fn take_changed(&mut self, file: &Path, text: String) -> bool {
         if self.text.as_ref() == Some(&text) {
+            if self.refused.take().is_some() {
+                tracing::info!("the configuration is again the one that is in force");
+            }
             return false;
         }
-        let taken = self.take(&file, &text);
-        self.text = Some(text);
-        if let Err(error) = &taken {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "the changed configuration is not taken; what was declared before stays in force"
-            );
+        match self.take(file, &text) {
+            Ok(()) => {
+                self.text = Some(text);
+                self.refused = None;
+                true
+            }
+            Err(error) => {
+                not_taken(&error);
+                self.refused = Some(text);
+                false
+            }
         }
-        taken.is_ok()
     }
 
     fn take(&mut self, file: &Path, text: &str) -> Result<()> {
@@ -262,6 +290,13 @@ fn read_file(file: &Path) -> Result<String> {
         bail!("{} has {bytes} bytes, at most {FILE_BYTES_MAX} are read", file.display());
     }
     fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+}
+
+fn not_taken(error: &anyhow::Error) {
+    tracing::error!(
+        error = format!("{error:#}"),
+        "the changed configuration is not taken; what was declared before stays in force"
+    );
 }
 
 /// Tells what failed. True if nothing did.

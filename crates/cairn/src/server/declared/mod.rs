@@ -15,3 +15,4 @@ mod publish;
 mod store;
 
 pub(super) use keeper::{Keeper, KeeperParts};
+pub(super) use publish::check_key_destination;

@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::credentials_file;
 use crate::{
-    config::{Config, TlsChoice},
+    config::{Config, TlsChoice, check_usable},
     kubernetes::{Kind, KubernetesClient, KubernetesError, ca_of, key_of},
     secrets::KeyPair,
 };
@@ -70,6 +70,18 @@ pub(super) fn read_ca(config: &Config) -> Result<String> {
 /// The pair of a file.
 pub(super) fn key_in_file(path: &Path) -> Result<Option<KeyPair>> {
     credentials_file::read(path)
+}
+
+/// Whether a key can be read from its file, or written where there is none. Makes nothing.
+pub(in super::super) fn check_key_destination(path: &Path) -> Result<()> {
+    if credentials_file::read(path)?.is_some() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if !folder.is_dir() {
+        bail!("the folder {} of its file is not there: make it", folder.display());
+    }
+    check_usable("file", folder)
 }
 
 /// Writes a pair into a file, unless it is the one that was found there.

@@ -1,17 +1,19 @@
 //! Buckets and keys in the metadata: made and changed to what is declared.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use cairn_cluster::{Engine, EngineError, ProfileChoice};
 use cairn_meta::{
-    BucketRow, BucketSettings, Clock, Command, IdentityRow, MetaView, ProfileRow, ProfileWish, Scope, SettingsChange,
+    BucketRow, BucketSettings, Clock, Command, EtagKind, IdentityRow, MetaError, MetaView, ProfileRow, ProfileWish,
+    Scope, SettingsChange,
 };
+use tokio::task::spawn_blocking;
 
 use super::plan::{Found, KeyPlan, Stored, plan_key};
 use crate::{
-    config::{DeclaredBucket, DeclaredKey, ProfileSetting},
+    config::{DeclaredBucket, DeclaredKey, EtagSetting, ProfileSetting},
     secrets::{KeyPair, Sealer},
     server::identities::root_rows,
 };
@@ -20,6 +22,15 @@ use crate::{
 const ROOT_NAME: &str = "@root";
 /// Names that are read at most.
 const NAMES_MAX: usize = 10_000;
+
+/// What is known of a declared key.
+struct KeyRows {
+    bucket_is_there: bool,
+    /// Whether its name stood for a key at any time.
+    is_named: bool,
+    key: Option<IdentityRow>,
+    found: Found,
+}
 
 /// The store's side of a round.
 pub(super) struct Store {
@@ -35,6 +46,10 @@ pub(super) struct Store {
 impl Store {
     /// Makes a bucket what it is declared to be.
     pub(super) async fn bucket(&self, wanted: &DeclaredBucket) -> Result<()> {
+        self.make_or_change(wanted).await.with_context(|| format!("bucket {}", wanted.name))
+    }
+
+    async fn make_or_change(&self, wanted: &DeclaredBucket) -> Result<()> {
         let name = &wanted.name;
         let quota_bytes = wanted.quota.map(|quota| quota.0);
         let change = settings_of(wanted);
@@ -48,7 +63,6 @@ impl Store {
             }
             Err(error) => Err(error.into()),
         }
-        .with_context(|| format!("bucket {name}"))
     }
 
     async fn change_bucket(&self, row: &BucketRow, quota_bytes: Option<u64>, change: SettingsChange) -> Result<()> {
@@ -66,23 +80,21 @@ impl Store {
 
     /// Makes a key what it is declared to be, and answers with its pair. `found` lies where it is published.
     pub(super) async fn key(&self, wanted: &DeclaredKey, found: Option<&KeyPair>) -> Result<KeyPair> {
-        let view = self.engine.meta().read().await?;
         let (name, bucket) = (&wanted.name, &wanted.bucket);
-        if view.bucket(bucket)?.is_none() {
+        let rows = self.rows_of(wanted, found).await?;
+        if !rows.bucket_is_there {
             bail!(
                 "there is no bucket {bucket}: declare it as [[bucket]], or make it with `cairn bucket create {bucket}`"
             );
         }
         let scope = Scope::Bucket { bucket: bucket.clone(), prefix: wanted.prefix.clone(), write: !wanted.read_only };
-        let named = view.identity_name(name)?;
-        let row = named.as_ref().map(|named| view.identity(&named.access_key)).transpose()?.flatten();
-        let stored = match (&named, &row) {
-            (None, _) => Stored::Never,
-            (Some(_), None) => Stored::Removed,
-            (Some(_), Some(row)) => Stored::Key(&row.scope),
+        let stored = match (rows.is_named, &rows.key) {
+            (false, _) => Stored::Never,
+            (true, None) => Stored::Removed,
+            (true, Some(row)) => Stored::Key(&row.scope),
         };
-        let plan = plan_key(&scope, stored, found_in(&view, found)?);
-        match (plan, row, found) {
+        let plan = plan_key(&scope, stored, rows.found);
+        match (plan, rows.key, found) {
             (KeyPlan::Keep, Some(row), _) => self.pair_of(&row),
             (KeyPlan::Change, Some(row), _) => {
                 let key = self.pair_of(&row)?;
@@ -104,13 +116,32 @@ impl Store {
         }
     }
 
+    /// Reads what is known of a declared key, off the async threads.
+    async fn rows_of(&self, wanted: &DeclaredKey, found: Option<&KeyPair>) -> Result<KeyRows> {
+        let (name, bucket) = (wanted.name.clone(), wanted.bucket.clone());
+        let found = found.map(|found| found.access_key.clone());
+        let view = self.engine.meta().read().await?;
+        let read = move |view: &MetaView| {
+            let named = view.identity_name(&name)?;
+            let key = named.as_ref().map(|named| view.identity(&named.access_key)).transpose()?.flatten();
+            let found = found_in(view, found.as_deref())?;
+            let bucket_is_there = view.bucket(&bucket)?.is_some();
+            Ok(KeyRows { bucket_is_there, is_named: named.is_some(), key, found })
+        };
+        Ok(view.fetch(read).await?)
+    }
+
     /// The root key that is to be published. `found` lies there: in a store whose root key was never published it
     /// takes its place, since nobody has seen the one that was drawn.
     pub(super) async fn root(&self, found: Option<&KeyPair>) -> Result<KeyPair> {
         let view = self.engine.meta().read().await?;
-        let named = view.identity_name(ROOT_NAME)?;
-        let found_state = found_in(&view, found)?;
-        let roots = tokio::task::spawn_blocking(move || root_rows(&view)).await.context("read the root keys")??;
+        let access_key = found.map(|found| found.access_key.clone());
+        let read = move || {
+            let named = view.identity_name(ROOT_NAME)?;
+            let found = found_in(&view, access_key.as_deref())?;
+            Ok::<_, anyhow::Error>((named, found, root_rows(&view)?))
+        };
+        let (named, found_state, roots) = spawn_blocking(read).await.context("read the root keys")??;
         let enabled: Vec<&IdentityRow> = roots.rows.iter().filter(|row| row.enabled).collect();
         let named_row = named.as_ref().and_then(|named| enabled.iter().find(|row| row.access_key == named.access_key));
         if let Some(row) = named_row {
@@ -140,14 +171,18 @@ impl Store {
     /// Names that stand for a key and that nobody declares any more.
     pub(super) async fn left_over(&self, declared: &[DeclaredKey]) -> Result<Vec<(String, String)>> {
         let view = self.engine.meta().read().await?;
-        let mut left = Vec::new();
-        for named in view.identity_names(None, NAMES_MAX)? {
-            let is_declared = named.name == ROOT_NAME || declared.iter().any(|key| key.name == named.name);
-            if !is_declared && view.identity(&named.access_key)?.is_some() {
-                left.push((named.name, named.access_key));
+        let declared: HashSet<String> = declared.iter().map(|key| key.name.clone()).collect();
+        let read = move || {
+            let mut left = Vec::new();
+            for named in view.identity_names(None, NAMES_MAX)? {
+                let is_declared = named.name == ROOT_NAME || declared.contains(&named.name);
+                if !is_declared && view.identity(&named.access_key)?.is_some() {
+                    left.push((named.name, named.access_key));
+                }
             }
-        }
-        Ok(left)
+            Ok::<_, anyhow::Error>(left)
+        };
+        spawn_blocking(read).await.context("read the names of keys")?
     }
 
     async fn declare(&self, name: &str, identity: IdentityRow) -> Result<()> {
@@ -172,12 +207,12 @@ impl Store {
     }
 }
 
-fn found_in(view: &MetaView, found: Option<&KeyPair>) -> Result<Found> {
-    let Some(found) = found else { return Ok(Found::Nothing) };
-    Ok(if view.identity(&found.access_key)?.is_some() { Found::Known } else { Found::Unknown })
+fn found_in(view: &MetaView, access_key: Option<&str>) -> Result<Found, MetaError> {
+    let Some(access_key) = access_key else { return Ok(Found::Nothing) };
+    Ok(if view.identity(access_key)?.is_some() { Found::Known } else { Found::Unknown })
 }
 
-/// What is declared is the whole of it but for the ETag, which no declaration names.
+/// What is declared is the whole of it: what is not named has its default.
 fn settings_of(wanted: &DeclaredBucket) -> SettingsChange {
     let profile = match wanted.profile {
         None | Some(ProfileSetting(ProfileChoice::Auto)) => ProfileWish::Server,
@@ -185,5 +220,9 @@ fn settings_of(wanted: &DeclaredBucket) -> SettingsChange {
             ProfileWish::Fixed(ProfileRow { data: profile.data_u8(), parity: profile.parity_u8() })
         }
     };
-    SettingsChange { cache: Some(wanted.cache), profile: Some(profile), etag: None }
+    let etag = match wanted.etag {
+        None | Some(EtagSetting::Md5) => EtagKind::Md5,
+        Some(EtagSetting::Fast) => EtagKind::Fast,
+    };
+    SettingsChange { cache: Some(wanted.cache), profile: Some(profile), etag: Some(etag) }
 }
