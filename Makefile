@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 # What building and testing need beside Rust: libclang for RocksDB's bindings, qemu-user for the old-CPU test,
-# the stock S3 clients of the tests, file systems for the chart's pod.
+# the stock S3 clients of the tests, file systems for the chart's pod, strace for the counts of system calls.
 BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs
+TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace
 VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
 DEPLOY_TOOLS := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/deploy
 DATA ?= demo-data
@@ -54,6 +54,11 @@ verify: setup-test ## Format, lints, docs, dependency and layer check, tests: wh
 bench: setup-build ## Runs the benches; the first time RocksDB is compiled for release: make bench [PROFILE=dev]
 	@tools/python-clients $(VENV)
 	VENV=$(VENV) benches/run $(or $(PROFILE),release)
+
+.PHONY: counts
+counts: setup-test build ## Prints what operations cost in allocations, copies, system calls, syncs and bytes, and checks the bounds.
+	$(CARGO) test --workspace --bench counts
+	$(CARGO) test --workspace --test counts -- --nocapture
 
 .PHONY: bench-peers
 bench-peers: setup-build ## Runs Cairn beside MinIO and others, which are fetched: make bench-peers [PROFILE=dev] [FLAGS='--rounds 5']

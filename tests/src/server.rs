@@ -1,6 +1,7 @@
 //! A `cairn server` of the test's own: temporary folders, a port the system chose, a known root key.
 
 use std::{
+    ffi::OsString,
     fs::{File, OpenOptions},
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// A data folder that outlives the server; none = a temporary one.
     pub data: Option<PathBuf>,
+    /// A program and its arguments that the server is run by, in a process that becomes the server; none = by itself.
+    pub run_by: Vec<OsString>,
 }
 
 /// A running server; killed when dropped.
@@ -77,7 +80,14 @@ impl Server {
             Some((_, port)) => format!("127.0.0.1:{port}"),
             None => "127.0.0.1:0".to_owned(),
         };
-        let mut command = Command::new(cairn());
+        let mut command = match self.options.run_by.split_first() {
+            None => Command::new(cairn()),
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(cairn());
+                command
+            }
+        };
         command.arg("server").args(["--data".as_ref(), self.data.as_os_str()]);
         let tls = match &self.options.tls {
             Some((cert, key)) => format!("{},{}", cert.display(), key.display()),
