@@ -32,9 +32,9 @@ fn main() {
         let codec = Codec::new(profile);
         let stripe = Bytes::from(vec![7; StripeLayout::stripe_data_max(profile)]);
         let encode = rate(stripe.len(), || {
-            black_box(codec.encode_stripe(stripe.clone()).expect("a whole stripe"));
+            black_box(codec.encode_stripe(&stripe).expect("a whole stripe"));
         });
-        let units = codec.encode_stripe(stripe.clone()).expect("a whole stripe");
+        let units = codec.encode_stripe(&stripe).expect("a whole stripe");
         let decode = |lost: usize| {
             rate(stripe.len(), || {
                 let mut found: Vec<Option<Bytes>> = units.iter().cloned().map(Some).collect();
