@@ -34,7 +34,7 @@ pub(crate) fn self_test() -> Result<String, Box<dyn Error>> {
 fn round_trip(codec: &Codec, stripe_bytes: usize) -> Result<u64, Box<dyn Error>> {
     let stripe: Bytes = pseudo_random().take(stripe_bytes).collect();
     let profile = codec.profile();
-    let encoded = codec.encode_stripe(stripe.clone())?;
+    let encoded = codec.encode_stripe(&stripe)?;
     let mut units: Vec<Option<Bytes>> = encoded.iter().cloned().map(Some).collect();
     for unit in &mut units[..profile.parity()] {
         *unit = None;

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::kernel::Kernel;
 use crate::matrix::Matrix;
-use crate::{ErasureError, ErasureProfile, StripeLayout};
+use crate::{ErasureError, ErasureProfile, StripeBuffer, StripeLayout};
 
 /// Units are combined piece by piece, so that the pieces of a stripe stay in the CPU's cache for all sums over them.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -50,17 +50,24 @@ impl Codec {
 
     /// Splits the bytes of one stripe (1 to `k` times [`UNIT_BYTES_MAX`](crate::UNIT_BYTES_MAX)) into `k` data units and
     /// computes `m` parity units; returns all in the order of their slots.
-    ///
-    /// Data units that need no padding share the memory of `stripe`.
-    pub fn encode_stripe(&self, stripe: Bytes) -> Result<Vec<Bytes>, ErasureError> {
-        let profile = self.profile();
-        let unit_bytes = self.check_stripe_length(stripe.len())?;
-        let mut units = Vec::with_capacity(profile.slots());
-        units.extend((0..profile.data()).map(|slot| data_unit(&stripe, slot, unit_bytes)));
-        drop(stripe);
+    pub fn encode_stripe(&self, stripe: &[u8]) -> Result<Vec<Bytes>, ErasureError> {
+        let mut buffer = StripeBuffer::new(self.profile(), stripe.len(), 0)?;
+        buffer.extend(stripe);
+        Ok(self.encode(buffer)?.into_iter().map(Bytes::from).collect())
+    }
+
+    /// As [`Self::encode_stripe`], without a copy: the units stay where they were collected, each with its headroom.
+    pub fn encode(&self, stripe: StripeBuffer) -> Result<Vec<Vec<u8>>, ErasureError> {
+        let (profile, headroom) = (self.profile(), stripe.headroom());
+        if stripe.profile() != profile {
+            return Err(ErasureError::UnitCount { expected: profile.slots(), found: stripe.profile().slots() });
+        }
+        let mut units = stripe.into_units()?;
         let rows: Vec<&[u8]> = (profile.data()..profile.slots()).map(|slot| self.inner.generator.row(slot)).collect();
-        let parity = self.combine(&rows, &units);
-        units.extend(parity);
+        let (data, parity) = units.split_at_mut(profile.data());
+        let inputs: Vec<&[u8]> = data.iter().map(|unit| &unit[headroom..]).collect();
+        let mut outputs: Vec<&mut [u8]> = parity.iter_mut().map(|unit| &mut unit[headroom..]).collect();
+        self.combine(&rows, &inputs, &mut outputs);
         Ok(units)
     }
 
@@ -85,8 +92,11 @@ impl Codec {
         let rows: Vec<Vec<u8>> =
             missing.iter().map(|&slot| to_data.left_multiplied(self.inner.generator.row(slot))).collect();
         let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-        for (slot, unit) in missing.into_iter().zip(self.combine(&rows, &inputs)) {
-            units[slot] = Some(unit);
+        let mut outputs = vec![vec![0; inputs[0].len()]; rows.len()];
+        let inputs: Vec<&[u8]> = inputs.iter().map(|unit| &unit[..]).collect();
+        self.combine(&rows, &inputs, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+        for (slot, unit) in missing.into_iter().zip(outputs) {
+            units[slot] = Some(unit.into());
         }
         Ok(())
     }
@@ -109,23 +119,22 @@ impl Codec {
         Ok(stripe.freeze())
     }
 
-    /// One sum of multiples of `inputs` per row of factors. The inputs have one length, which is not zero.
-    fn combine(&self, rows: &[&[u8]], inputs: &[Bytes]) -> Vec<Bytes> {
+    /// One sum of multiples of `inputs` per row of factors, to outputs of zeros. All have one length, which is not zero.
+    fn combine(&self, rows: &[&[u8]], inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
         if let [only] = inputs {
             // With k=1 every unit is a copy of the other: the polynomial is a constant.
-            return vec![only.clone(); rows.len()];
+            outputs.iter_mut().for_each(|output| output.copy_from_slice(only));
+            return;
         }
         let unit_bytes = inputs[0].len();
-        let mut outputs: Vec<Vec<u8>> = rows.iter().map(|_| vec![0; unit_bytes]).collect();
         for start in (0..unit_bytes).step_by(PIECE_BYTES) {
             let piece = start..(start + PIECE_BYTES).min(unit_bytes);
-            for (row, output) in rows.iter().zip(&mut outputs) {
+            for (row, output) in rows.iter().zip(outputs.iter_mut()) {
                 for (&factor, input) in row.iter().zip(inputs) {
                     self.inner.kernel.multiply_add(factor, &input[piece.clone()], &mut output[piece.clone()]);
                 }
             }
         }
-        outputs.into_iter().map(Bytes::from).collect()
     }
 
     /// The length of the units of a stripe of that many bytes.
@@ -151,18 +160,6 @@ impl Codec {
         }
         Ok(())
     }
-}
-
-/// The data unit of a slot: a slice of the stripe, or at its end a padded copy.
-fn data_unit(stripe: &Bytes, slot: usize, unit_bytes: usize) -> Bytes {
-    let start = (slot * unit_bytes).min(stripe.len());
-    let end = (start + unit_bytes).min(stripe.len());
-    if end - start == unit_bytes {
-        return stripe.slice(start..end);
-    }
-    let mut padded = vec![0; unit_bytes];
-    padded[..end - start].copy_from_slice(&stripe[start..end]);
-    Bytes::from(padded)
 }
 
 fn check_count(expected: usize, found: usize) -> Result<(), ErasureError> {

@@ -22,6 +22,7 @@ mod matrix;
 #[cfg(test)]
 mod oracle;
 mod profile;
+mod stripe;
 
 pub use checksum::unit_checksum;
 pub use codec::Codec;
@@ -29,6 +30,7 @@ pub use error::ErasureError;
 pub use kernel::Kernel;
 pub use layout::StripeLayout;
 pub use profile::ErasureProfile;
+pub use stripe::StripeBuffer;
 
 /// The longest unit: the bytes of one stripe on one disk.
 pub const UNIT_BYTES_MAX: u32 = 256 * 1024;

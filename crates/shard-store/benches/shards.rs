@@ -63,7 +63,7 @@ async fn write(disk: &RocksShardStore, sequence: u64, shard_bytes: u64) {
     let payload = Bytes::from(vec![7; usize::try_from(UNIT_BYTES_MAX).expect("a unit is small")]);
     for stripe in 0..layout.stripes() {
         let unit = payload.slice(..usize::try_from(layout.unit_bytes(stripe)).expect("a unit is small"));
-        let unit = SealedUnit::seal(UnitPlace { key, stripe, profile }, unit).expect("a unit");
+        let unit = SealedUnit::seal(UnitPlace { key, stripe, profile }, &unit).expect("a unit");
         shard.write_unit(unit).await.expect("write");
     }
     shard.finish().await.expect("finish");

@@ -87,7 +87,7 @@ impl Sample {
     /// Never for stripes it has.
     #[must_use]
     pub fn unit(&self, stripe: u32) -> SealedUnit {
-        SealedUnit::seal(self.place(stripe), self.payload(stripe)).expect("units of a layout are short enough")
+        SealedUnit::seal(self.place(stripe), &self.payload(stripe)).expect("units of a layout are short enough")
     }
 
     /// Begins to write it as a client does.
@@ -295,9 +295,9 @@ async fn broken_writers(store: &dyn ShardStore) {
         let mut writer = sample.begin(store, WriteMode::New).await.expect("a writer");
         let foreign = Sample::new(number + 1, bytes).unit(0);
         assert!(writer.write_unit(foreign).await.is_err(), "a unit of another shard");
-        let short = SealedUnit::seal(sample.place(0), Bytes::from_static(b"short")).expect("a unit");
+        let short = SealedUnit::seal(sample.place(0), b"short").expect("a unit");
         assert!(writer.write_unit(short).await.is_err(), "a unit of another length");
-        let early = SealedUnit::seal(sample.place(1), sample.payload(0)).expect("a unit");
+        let early = SealedUnit::seal(sample.place(1), &sample.payload(0)).expect("a unit");
         assert!(writer.write_unit(early).await.is_err(), "a unit out of order");
         let unfinished = writer.finish().await;
         assert!(matches!(unfinished, Err(ShardStoreError::Invalid(_))), "{unfinished:?}");

@@ -359,9 +359,7 @@ impl ShardWriter for MemoryWriter {
     async fn write_unit(&mut self, unit: SealedUnit) -> Result<(), ShardStoreError> {
         self.shared.check_write(!self.exists).await?;
         self.progress.take(&unit)?;
-        let mut stored = Vec::with_capacity(SealedUnit::OVERHEAD_BYTES + unit.payload().len());
-        unit.write_to(&mut stored);
-        self.shard.units.push(Some(stored.into()));
+        self.shard.units.push(Some(unit.stored()));
         Ok(())
     }
 

@@ -14,6 +14,8 @@ const VERSION: u8 = 1;
 /// Version, profile (2), slot, segment id, stripe, payload length, checksum.
 const HEADER_BYTES: usize = 4 + SegmentId::BYTES + 4 + 4 + 8;
 const CHECKSUM_AT: usize = HEADER_BYTES - 8;
+/// What a disk's log puts before a unit: room for it is kept, so that it writes the unit from where it lies.
+pub(crate) const MARK: u8 = b'U';
 
 /// Where a unit belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,27 +46,44 @@ pub enum UnitError {
 #[derive(Clone, Debug)]
 pub struct SealedUnit {
     place: UnitPlace,
-    header: [u8; HEADER_BYTES],
-    payload: Bytes,
+    /// Mark, header, payload.
+    entry: Bytes,
 }
 
 impl SealedUnit {
     /// Bytes a stored unit has beside its payload.
     pub const OVERHEAD_BYTES: usize = HEADER_BYTES;
 
-    /// Puts header and checksum before the payload.
+    /// Bytes before a payload that [`Self::seal_in`] fills.
+    pub const HEADROOM: usize = 1 + HEADER_BYTES;
+
+    /// Puts header and checksum before a copy of the payload.
     ///
     /// # Errors
     /// [`UnitError::TooLong`] beyond [`cairn_erasure::UNIT_BYTES_MAX`].
-    pub fn seal(place: UnitPlace, payload: Bytes) -> Result<Self, UnitError> {
+    pub fn seal(place: UnitPlace, payload: &[u8]) -> Result<Self, UnitError> {
+        let mut buffer = Vec::with_capacity(Self::HEADROOM + payload.len());
+        buffer.resize(Self::HEADROOM, 0);
+        buffer.extend_from_slice(payload);
+        Self::seal_in(place, buffer)
+    }
+
+    /// Puts header and checksum into the first [`Self::HEADROOM`] bytes of a buffer, of which the rest is the payload.
+    ///
+    /// # Errors
+    /// [`UnitError::TooLong`] beyond [`cairn_erasure::UNIT_BYTES_MAX`]; [`UnitError::Damaged`] without the headroom.
+    pub fn seal_in(place: UnitPlace, mut buffer: Vec<u8>) -> Result<Self, UnitError> {
+        let (head, payload) = buffer.split_at_mut_checked(Self::HEADROOM).ok_or(UnitError::Damaged)?;
         let length = u32::try_from(payload.len()).map_err(|_| UnitError::TooLong)?;
         if length > cairn_erasure::UNIT_BYTES_MAX {
             return Err(UnitError::TooLong);
         }
         let mut header = header_of(place, length);
-        let checksum = unit_checksum(&[&header[..CHECKSUM_AT], &payload]);
+        let checksum = unit_checksum(&[&header[..CHECKSUM_AT], payload]);
         header[CHECKSUM_AT..].copy_from_slice(&checksum.to_be_bytes());
-        Ok(Self { place, header, payload })
+        head[0] = MARK;
+        head[1..].copy_from_slice(&header);
+        Ok(Self { place, entry: buffer.into() })
     }
 
     /// Where it belongs.
@@ -75,14 +94,19 @@ impl SealedUnit {
 
     /// The payload alone.
     #[must_use]
-    pub const fn payload(&self) -> &Bytes {
-        &self.payload
+    pub fn payload(&self) -> &[u8] {
+        &self.entry[Self::HEADROOM..]
     }
 
     /// As stored: header, then payload.
-    pub fn write_to(&self, buffer: &mut Vec<u8>) {
-        buffer.extend_from_slice(&self.header);
-        buffer.extend_from_slice(&self.payload);
+    #[must_use]
+    pub fn stored(&self) -> Bytes {
+        self.entry.slice(1..)
+    }
+
+    /// As the group log has it: marked as a unit.
+    pub(crate) fn entry(&self) -> &[u8] {
+        &self.entry
     }
 
     /// Verifies a stored unit and gives its payload.
@@ -154,10 +178,8 @@ mod tests {
         UnitPlace { key: ShardKey { segment, slot: Slot(slot) }, stripe, profile }
     }
 
-    fn stored(place: UnitPlace, payload: &'static [u8]) -> Vec<u8> {
-        let mut stored = Vec::new();
-        SealedUnit::seal(place, Bytes::from_static(payload)).unwrap().write_to(&mut stored);
-        stored
+    fn stored(place: UnitPlace, payload: &[u8]) -> Vec<u8> {
+        SealedUnit::seal(place, payload).unwrap().stored().to_vec()
     }
 
     #[test]
@@ -187,7 +209,18 @@ mod tests {
     #[test]
     fn a_unit_may_be_as_long_as_the_limit_and_no_longer() {
         let length = cairn_erasure::UNIT_BYTES_MAX as usize;
-        assert!(SealedUnit::seal(place(0, 0), vec![0; length].into()).is_ok());
-        assert_eq!(SealedUnit::seal(place(0, 0), vec![0; length + 1].into()).err(), Some(UnitError::TooLong));
+        assert!(SealedUnit::seal(place(0, 0), &vec![0; length]).is_ok());
+        assert_eq!(SealedUnit::seal(place(0, 0), &vec![0; length + 1]).err(), Some(UnitError::TooLong));
+    }
+
+    #[test]
+    fn a_buffer_with_headroom_is_sealed_where_it_lies() {
+        let buffer = [&[0; SealedUnit::HEADROOM][..], b"bytes"].concat();
+        let at = buffer.as_ptr();
+        let unit = SealedUnit::seal_in(place(1, 7), buffer).unwrap();
+        assert_eq!((unit.entry()[0], unit.entry().as_ptr(), unit.payload()), (MARK, at, &b"bytes"[..]));
+        assert_eq!(unit.stored(), stored(place(1, 7), b"bytes"));
+        let short = vec![0; SealedUnit::HEADROOM - 1];
+        assert_eq!(SealedUnit::seal_in(place(1, 7), short).err(), Some(UnitError::Damaged));
     }
 }

@@ -249,7 +249,7 @@ impl Upkeep {
                 for (stripe, units) in stripes.zip(units) {
                     let place = UnitPlace { key, stripe, profile: layout.profile() };
                     let payload = units.get(usize::from(target.slot.0)).cloned().flatten()?;
-                    let unit = SealedUnit::seal(place, payload).ok()?;
+                    let unit = SealedUnit::seal(place, &payload).ok()?;
                     let written = tokio::time::timeout(DISK_ANSWERS_WITHIN, target.writer.write_unit(unit)).await;
                     if !matches!(written, Ok(Ok(()))) {
                         self.shared.disks.note_failure(target.disk);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use cairn_erasure::{Codec, StripeLayout};
+use bytes::{Buf, Bytes};
+use cairn_erasure::{Codec, StripeBuffer, StripeLayout};
 use cairn_meta::{NewSegment, PgRow};
 use cairn_proto::{AttachNumber, DiskId, PgId, SegmentId, Slot};
 use cairn_shard_store::{FenceReason, SealedUnit, ShardHeader, ShardKey, ShardStoreError, UnitPlace};
@@ -52,7 +52,8 @@ pub(super) struct SegmentWriter {
     /// By slot; none where the slot is missing.
     lanes: Vec<Option<Lane>>,
     stripe: u32,
-    collected: BytesMut,
+    /// None where no stripe has begun.
+    collected: Option<StripeBuffer>,
     bytes_left: u64,
 }
 
@@ -124,7 +125,7 @@ impl SegmentWriter {
             rule,
             lanes,
             stripe: 0,
-            collected: BytesMut::new(),
+            collected: None,
             bytes_left: place.bytes,
         })
     }
@@ -141,28 +142,28 @@ impl SegmentWriter {
     /// Adds bytes, no more than [`Self::bytes_left`].
     pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), EngineError> {
         while !bytes.is_empty() {
-            let stripe_bytes = usize::try_from(self.layout.stripe_bytes(self.stripe)).unwrap_or(usize::MAX);
-            let room = stripe_bytes.saturating_sub(self.collected.len());
-            if room == 0 {
-                return Err(EngineError::invalid("more bytes than the segment has"));
-            }
-            let piece = bytes.split_to(room.min(bytes.len()));
-            self.bytes_left -= u64::try_from(piece.len()).unwrap_or(u64::MAX).min(self.bytes_left);
-            if self.collected.is_empty() && piece.len() == stripe_bytes {
-                self.send_stripe(piece).await?;
-                continue;
-            }
-            self.collected.reserve(room);
-            self.collected.extend_from_slice(&piece);
-            if self.collected.len() == stripe_bytes {
-                let stripe = std::mem::take(&mut self.collected).freeze();
+            let mut stripe = self.collected.take().map_or_else(|| self.next_stripe(), Ok)?;
+            let taken = stripe.extend(&bytes);
+            bytes.advance(taken);
+            self.bytes_left -= u64::try_from(taken).unwrap_or(u64::MAX).min(self.bytes_left);
+            if stripe.room() == 0 {
                 self.send_stripe(stripe).await?;
+            } else {
+                self.collected = Some(stripe);
             }
         }
         Ok(())
     }
 
-    async fn send_stripe(&mut self, stripe: Bytes) -> Result<(), EngineError> {
+    fn next_stripe(&self) -> Result<StripeBuffer, EngineError> {
+        if self.bytes_left == 0 {
+            return Err(EngineError::invalid("more bytes than the segment has"));
+        }
+        let bytes = usize::try_from(self.layout.stripe_bytes(self.stripe)).unwrap_or(usize::MAX);
+        Ok(StripeBuffer::new(self.codec.profile(), bytes, SealedUnit::HEADROOM)?)
+    }
+
+    async fn send_stripe(&mut self, stripe: StripeBuffer) -> Result<(), EngineError> {
         let (codec, segment, number) = (self.codec.clone(), self.guard.id(), self.stripe);
         let in_place = stripe.len() <= CODED_IN_PLACE_MAX;
         let code = move || code_stripe(&codec, segment, number, stripe);
@@ -266,12 +267,17 @@ pub(super) struct Written {
     pub(super) enough: bool,
 }
 
-fn code_stripe(codec: &Codec, segment: SegmentId, stripe: u32, bytes: Bytes) -> Result<Vec<SealedUnit>, EngineError> {
+fn code_stripe(
+    codec: &Codec,
+    segment: SegmentId,
+    stripe: u32,
+    bytes: StripeBuffer,
+) -> Result<Vec<SealedUnit>, EngineError> {
     let profile = codec.profile();
-    let units = codec.encode_stripe(bytes)?;
-    let seal = |(slot, unit): (u8, Bytes)| {
+    let units = codec.encode(bytes)?;
+    let seal = |(slot, unit): (u8, Vec<u8>)| {
         let place = UnitPlace { key: ShardKey { segment, slot: Slot(slot) }, stripe, profile };
-        SealedUnit::seal(place, unit).map_err(|error| EngineError::Disk(error.into()))
+        SealedUnit::seal_in(place, unit).map_err(|error| EngineError::Disk(error.into()))
     };
     (0..).zip(units).map(seal).collect()
 }

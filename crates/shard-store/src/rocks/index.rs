@@ -257,11 +257,8 @@ impl Draft<'_> {
 
     /// Units of a WAL-lane shard; after [`Self::set_row`], which takes the former ones away.
     pub(super) fn put_units(&mut self, key: ShardKey, units: &[SealedUnit]) -> IndexResult<()> {
-        let mut value = Vec::new();
         for unit in units {
-            value.clear();
-            unit.write_to(&mut value);
-            self.batch.put_cf(family(&self.index.db, CF_UNITS)?, unit_key(key, unit.place().stripe), &value);
+            self.batch.put_cf(family(&self.index.db, CF_UNITS)?, unit_key(key, unit.place().stripe), unit.stored());
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::{
     index_thread::{FinishKind, LogFinish, Reply},
     keys::{FileId, LogKey},
     open_file::{CommitQueue, OpenFile},
-    rows::{HeaderFields, KIND_UNIT, LogHeader, LogPlace, Place, runs_of},
+    rows::{HeaderFields, LogHeader, LogPlace, Place, runs_of},
 };
 use crate::{Finished, SealedUnit, ShardStoreError, WriteMode};
 
@@ -87,7 +87,6 @@ pub(super) struct LogWriter {
     /// Where the keys of the next file begin.
     counter: u64,
     wants_commit: bool,
-    buffer: Vec<u8>,
 }
 
 impl LogWriter {
@@ -97,17 +96,7 @@ impl LogWriter {
         ended: Arc<Ended>,
         commits: CommitQueue,
     ) -> Self {
-        Self {
-            core,
-            orders,
-            ended,
-            commits,
-            streams: HashMap::new(),
-            file: None,
-            counter: 0,
-            wants_commit: false,
-            buffer: Vec::new(),
-        }
+        Self { core, orders, ended, commits, streams: HashMap::new(), file: None, counter: 0, wants_commit: false }
     }
 
     /// Runs until told to close or nobody can send orders any more.
@@ -164,13 +153,7 @@ impl LogWriter {
     }
 
     fn append_unit(&mut self, stream: u64, unit: &SealedUnit) -> Result<(), ShardStoreError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        buffer.push(KIND_UNIT);
-        unit.write_to(&mut buffer);
-        let place = self.open_file().and_then(|file| file.append(&buffer));
-        self.buffer = buffer;
-        let place = place?;
+        let place = self.open_file()?.append(unit.entry())?;
         let Some(stream) = self.streams.get_mut(&stream) else { return Ok(()) };
         if !stream.held.contains(&place.file) {
             self.core.pending.hold(place.file);

@@ -11,7 +11,7 @@ use crate::{ShardHeader, ShardKey, ShardSummary};
 const VERSION: u8 = 1;
 
 /// First byte of an entry of the group log.
-pub(super) const KIND_UNIT: u8 = b'U';
+pub(super) const KIND_UNIT: u8 = crate::unit::MARK;
 pub(super) const KIND_HEADER: u8 = b'H';
 pub(super) const KIND_TRAILER: u8 = b'T';
 
