@@ -1,17 +1,24 @@
 //! `cairn recover`: the metadata of a store that lost it, from the newest snapshot its disks list.
 //!
 //! ```text
-//! lock → metadata must be gone → open the disks → lists of snapshots → key file → newest snapshot that can be read
-//!      → the new life's number onto all disks → rows into META/voter-N → report → META/CAIRN-CLUSTER
+//! lock → metadata must be gone → open the disks → lists of snapshots → key file
+//!      → newest snapshot that can be read: rows into META/voter-N, compared with the disks
+//!      → the new life's number onto all disks → META/CAIRN-CLUSTER → what came back
 //! ```
 //!
-//! The last step makes it the store's metadata. Cut off before it, nothing was recovered, and it is begun anew.
+//! All that can fail for a snapshot comes before the number is written. The step after it makes it the store's metadata:
+//! cut off before that, nothing was recovered, and it is begun anew.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use cairn_cluster::{ClusterKey, RecoveryDisks, RecoveryReport, SnapshotFound};
-use cairn_meta::{Clock, MetaImport, NewLife, SystemClock};
+use cairn_meta::{Clock, MetaImport, NewLife, Recovered, SystemClock};
 use cairn_proto::DiskId;
 use cairn_shard_store::{DiskOptions, FolderState, RocksShardStore, ShardStore, inspect};
 
@@ -38,6 +45,15 @@ pub(crate) fn run(args: RecoverArgs) -> Result<ExitCode> {
 }
 
 async fn recover(config: &Config) -> Result<()> {
+    // Taking the lock would make it.
+    if !config.home.is_dir() {
+        bail!(
+            "there is no data folder {}: is its name right? If it is lost, make it, put the key file back as {}, and try \
+             again",
+            config.home.display(),
+            config.key_file().display()
+        );
+    }
     let _lock = DataLock::take(&config.home)?;
     if MetaFolder::is_there(&config.meta) {
         bail!(
@@ -46,17 +62,23 @@ async fn recover(config: &Config) -> Result<()> {
             config.meta.display()
         );
     }
-    let (cluster_id, disks) = open_disks(&config.disks)?;
-    let disks = RecoveryDisks::new(disks);
-    let recovered = recover_from(config, cluster_id, &disks).await;
+    let (cluster_id, opened) = open_disks(&config.disks)?;
+    let folders: Folders = opened.iter().map(|(folder, store)| (store.id(), folder.clone())).collect();
+    let disks = RecoveryDisks::new(opened.into_iter().map(|(_, store)| store).collect());
+    let recovered = recover_from(config, cluster_id, &disks, &folders).await;
     disks.close().await;
-    recovered
+    output::line(&recovered?);
+    Ok(())
 }
 
+/// Where each disk lies.
+type Folders = BTreeMap<DiskId, PathBuf>;
+type Opened = Vec<(PathBuf, Arc<dyn ShardStore>)>;
+
 /// Opens what can be opened; all must be of one cluster.
-fn open_disks(folders: &[std::path::PathBuf]) -> Result<(u128, Vec<Arc<dyn ShardStore>>)> {
+fn open_disks(folders: &[PathBuf]) -> Result<(u128, Opened)> {
     let mut cluster: Option<(u128, &Path)> = None;
-    let mut disks: Vec<Arc<dyn ShardStore>> = Vec::new();
+    let mut disks = Opened::new();
     for folder in folders {
         let cluster_id = match inspect(folder) {
             FolderState::Disk { cluster_id, .. } => cluster_id,
@@ -78,7 +100,7 @@ fn open_disks(folders: &[std::path::PathBuf]) -> Result<(u128, Vec<Arc<dyn Shard
             _ => cluster = Some((cluster_id, folder.as_path())),
         }
         match RocksShardStore::open(&DiskOptions::new(folder, cluster_id, DiskId(0))) {
-            Ok(store) => disks.push(store),
+            Ok(store) => disks.push((folder.clone(), store)),
             Err(error) => tracing::warn!(folder = %folder.display(), %error, "a disk is left out"),
         }
     }
@@ -91,48 +113,60 @@ fn open_disks(folders: &[std::path::PathBuf]) -> Result<(u128, Vec<Arc<dyn Shard
     }
 }
 
-async fn recover_from(config: &Config, cluster_id: u128, disks: &RecoveryDisks) -> Result<()> {
+/// Recovers; answers what there is to say.
+async fn recover_from(config: &Config, cluster_id: u128, disks: &RecoveryDisks, folders: &Folders) -> Result<String> {
     let (heard, snapshots) = disks.snapshots().await;
+    let unreadable = describe_unreadable(&disks.unreadable_lists().await, folders);
     let Some(newest) = snapshots.first() else {
         bail!(
-            "no disk lists a snapshot of the metadata: it can only come back from a copy of {}",
+            "no disk lists a snapshot of the metadata: name all disks of the store; without a list the metadata can only \
+             come back from a copy of {}{unreadable}",
             config.meta.display()
         );
     };
+    if !unreadable.is_empty() {
+        bail!(
+            "some disks' lists of snapshots cannot be read, and whether they name a newer one, or a newer recovery, is not \
+             known; put those files back from a copy, or move them, or those disks, away to go on by the lists of the other \
+             disks{unreadable}"
+        );
+    }
     let key = cluster_key(config, newest)?;
-    let clock = SystemClock;
-    let new = NewLife { life: heard + 1, began_ms: clock.now_ms() };
+    let new = NewLife { life: heard + 1, began_ms: SystemClock.now_ms() };
     make_private_folder(&config.meta)?;
     let folder = voter_folder(&config.meta, new.voter());
+    let mut reasons = String::new();
     for found in &snapshots {
-        let mut import = match read(&folder, cluster_id, disks, found, &key).await {
-            Ok(import) => import,
+        let prepared = match prepare(&folder, cluster_id, disks, found, &key, new).await {
+            Ok(prepared) => prepared,
             Err(error) => {
                 let made = moment(found.created_ms());
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    made,
-                    "a snapshot cannot be read: the one before it is tried"
-                );
+                tracing::warn!(error = format!("{error:#}"), made, "a snapshot cannot be read: an older one is tried");
+                reasons.push_str(&format!("\n  of {made}: {error:#}"));
                 continue;
             }
         };
-        // First of all onto the disks: whatever happens from here on, no other recovery takes this number.
+        // Before the metadata: whatever happens from here on, no other recovery takes this number.
         disks.record_life(new.life).await.context(
-            "a disk cannot record that a recovery began: take it out of the configuration, free space on it, or, if its \
-             CAIRN-RECOVERY is damaged, move that file away",
+            "a disk cannot record that a recovery began: free space on it, or take it out of the configuration",
         )?;
-        let recovered = import.begin_life(new)?;
-        let report = disks.report(&import.view()?, &key).await.context("compare rows and disks")?;
-        import.finish()?;
-        MetaFolder::write_recovered(&config.meta, cluster_id, recovered.voter)?;
-        output::line(&describe(found, new.life, &report));
-        return Ok(());
+        prepared.import.finish()?;
+        MetaFolder::write_recovered(&config.meta, cluster_id, prepared.recovered.voter)?;
+        return Ok(describe(found, new.life, &prepared.report));
     }
     bail!(
-        "none of the {} snapshots that the disks list can be read: bring back more disks, and try again",
+        "none of the {} snapshots that the disks list can be read: bring back more disks, and try again{reasons}",
         snapshots.len()
     )
+}
+
+/// The lists that cannot be read, each on a line.
+fn describe_unreadable(unreadable: &[(DiskId, String)], folders: &Folders) -> String {
+    let line = |(disk, error): &(DiskId, String)| {
+        let place = folders.get(disk).map_or_else(|| disk.to_string(), |folder| folder.display().to_string());
+        format!("\n  {place}/CAIRN-RECOVERY: {error}")
+    };
+    unreadable.iter().map(line).collect()
 }
 
 /// The cluster's key, opened by the key file.
@@ -144,30 +178,45 @@ fn cluster_key(config: &Config, found: &SnapshotFound) -> Result<ClusterKey> {
             path.display()
         )
     })?;
-    let (number, sealed) = found.sealed_key().context("the disks list no cluster key beside the snapshot")?;
+    let (number, sealed) = found.sealed_key().context(
+        "the disks list no cluster key beside their snapshots, which cannot be read without it: name all disks of the store",
+    )?;
     file.open_cluster_key(number, sealed).map_err(|error| match error {
         SealError::WrongKey => {
-            anyhow::anyhow!("{} is not the key file of this store: put the right one back", path.display())
+            anyhow::anyhow!(
+                "{} is not the key file of this store, or was changed: put the right one back from a copy",
+                path.display()
+            )
         }
         other => other.into(),
     })
 }
 
-/// Reads a snapshot into a voter's folder that is not in use yet.
-async fn read(
+/// A life that can begin.
+struct Prepared {
+    import: MetaImport,
+    recovered: Recovered,
+    report: RecoveryReport,
+}
+
+/// Reads a snapshot into a voter's folder that is not in use yet, begins the life there, and compares it with the disks.
+async fn prepare(
     folder: &Path,
     cluster_id: u128,
     disks: &RecoveryDisks,
     found: &SnapshotFound,
     key: &ClusterKey,
-) -> Result<MetaImport> {
+    new: NewLife,
+) -> Result<Prepared> {
     let mut import = MetaImport::begin(folder, cluster_id)?;
     disks.read_snapshot(found, key, &mut |piece| import.add(piece)).await?;
     let index = import.view()?.index();
     if index != found.index() {
         bail!("the snapshot of index {} holds the rows of index {index}", found.index());
     }
-    Ok(import)
+    let recovered = import.begin_life(new)?;
+    let report = disks.report(&import.view()?, key).await.context("compare rows and disks")?;
+    Ok(Prepared { import, recovered, report })
 }
 
 fn describe(found: &SnapshotFound, life: u64, report: &RecoveryReport) -> String {
@@ -195,7 +244,7 @@ fn describe(found: &SnapshotFound, life: u64, report: &RecoveryReport) -> String
     }
     lines.push(
         "Small objects, buckets, keys and deletes of after the snapshot left no trace on the disks. Start the server as \
-         before; write the newer objects again, then `cairn snapshot drop-newer` frees their space."
+         before; write the newer objects again, then `cairn snapshot drop-newer --yes` frees their space."
             .to_owned(),
     );
     lines.join("\n")

@@ -1,4 +1,5 @@
-//! Segments that no disk can give back: repair tried while every disk was there, and found too few good units.
+//! Segments that no disk can give back: repair found too few good units, and the disks that are away are too few to make
+//! up for it.
 //!
 //! This is a finding and no row: it is made anew after a start, and a disk that comes back wipes it out.
 
@@ -43,11 +44,15 @@ impl LostSegments {
         self.0.lock().expect("no holder of this lock panics").clear();
     }
 
+    /// All that are known.
+    pub(crate) fn known(&self) -> BTreeSet<(PgId, SegmentId)> {
+        self.0.lock().expect("no holder of this lock panics").clone()
+    }
+
     /// Counts those that are still named. Reads a row for each.
     pub(crate) fn totals(&self, view: &MetaView) -> Result<LostTotals, MetaError> {
-        let lost = self.0.lock().expect("no holder of this lock panics").clone();
         let mut totals = LostTotals::default();
-        for (pg, segment) in lost {
+        for (pg, segment) in self.known() {
             let row = view.segment(pg, segment)?.filter(|row| row.references != row.free_references);
             if let Some(row) = row {
                 totals.segments += 1;

@@ -50,6 +50,14 @@ impl ClusterMap {
         self.disks.get(&disk).is_some_and(|row| row.behind)
     }
 
+    /// Slots of a group's segment that nobody can read now, or may not rely on: recorded as missing, on a disk that does
+    /// not serve, or on one that went back in time.
+    pub(crate) fn absent_slots(&self, group: &PgRow, missing: &[Slot], serves: impl Fn(DiskId) -> bool) -> Vec<Slot> {
+        let slots = (0_u8..=u8::MAX).map(Slot).zip(&group.slots);
+        let absent = slots.filter(|(slot, disk)| missing.contains(slot) || !serves(**disk) || self.behind(**disk));
+        absent.map(|(slot, _)| slot).collect()
+    }
+
     /// Disks that no other one replaced: the size of the store as its owner sees it.
     pub fn standing_disks(&self) -> impl Iterator<Item = &DiskRow> {
         self.disks.values().filter(|row| row.replaced_by.is_none())

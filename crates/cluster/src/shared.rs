@@ -20,6 +20,7 @@ use crate::pins::Pins;
 use crate::queues::{Abandoned, HintQueue, ShardReport};
 use crate::read::UrlVersions;
 use crate::sealing::ClusterKey;
+use crate::snapshot::EarlierSnapshot;
 use crate::upkeep;
 use crate::want::Want;
 use crate::writer_life::WriterLife;
@@ -50,16 +51,22 @@ pub(crate) struct Shared {
     pub(crate) reports: HintQueue<ShardReport>,
     /// Segments that will not be committed: the reaper asks about them once the watermark passed them.
     pub(crate) abandoned: HintQueue<Abandoned>,
+    /// Disks that an inventory shall look through now, whatever is due.
+    pub(crate) inventories: HintQueue<DiskId>,
     /// Held while groups are planned because a writer found none.
     pub(crate) planning: tokio::sync::Mutex<()>,
     /// Shards being rebuilt right now, for status; upkeep counts.
     pub(crate) repairing: AtomicU64,
     /// Shards rebuilt since start, for status; upkeep counts.
     pub(crate) repaired: AtomicU64,
-    /// Held while a snapshot of the metadata is written.
+    /// Held while a snapshot of the metadata, or the list of them, is written.
     pub(crate) snapshots: tokio::sync::Mutex<()>,
+    /// What the disks list of earlier lives, for status.
+    pub(crate) earlier_snapshot: EarlierSnapshot,
     /// Segments that repair cannot make whole again, for status.
     pub(crate) lost: LostSegments,
+    /// Shards that are newer than the snapshot that was recovered, for status; inventory counts.
+    pub(crate) forgotten: upkeep::ForgottenShards,
 }
 
 impl Shared {

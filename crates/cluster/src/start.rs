@@ -32,7 +32,8 @@ use crate::queues::HintQueue;
 use crate::read::UrlVersions;
 use crate::sealing::ClusterKey;
 use crate::shared::Shared;
-use crate::upkeep::{self, FoldersState};
+use crate::snapshot::EarlierSnapshot;
+use crate::upkeep::{self, FoldersState, ForgottenShards};
 use crate::writer_life::WriterLife;
 
 /// Puts the parts together and takes every folder into service that can be.
@@ -57,12 +58,15 @@ pub(crate) async fn start(
         codecs: Codecs::new(),
         reports: HintQueue::new(),
         abandoned: HintQueue::new(),
+        inventories: HintQueue::new(),
         planning: tokio::sync::Mutex::default(),
         repairing: AtomicU64::new(0),
         repaired: AtomicU64::new(0),
         snapshots: tokio::sync::Mutex::default(),
+        earlier_snapshot: EarlierSnapshot::default(),
         key,
         lost: LostSegments::default(),
+        forgotten: ForgottenShards::default(),
         options,
         meta,
         opener,

@@ -73,6 +73,14 @@ pub struct LifeRow {
     pub open_writers: Vec<(WriterId, Sequence)>,
 }
 
+impl LifeRow {
+    /// Whether anything is still forgotten: nobody gave it up.
+    #[must_use]
+    pub fn forgets(&self) -> bool {
+        self.writers_over < self.writers_through || !self.open_writers.is_empty()
+    }
+}
+
 /// Most pieces of a snapshot: with 5 GiB each, more than the metadata of a node has.
 pub const SNAPSHOT_PIECES_MAX: u16 = 64;
 

@@ -276,6 +276,23 @@ impl Named {
     }
 }
 
+/// What all rows of one object's versions begin with: bucket id and key. None for another row's key, and for one that ends
+/// within the name.
+///
+/// The filters of the tables on disk know it, so changing it needs another name of the filter ([`OBJECT_NAME_FILTER`]).
+pub(crate) fn object_name(row: &[u8]) -> Option<&[u8]> {
+    let name = 1 + size_of::<u64>();
+    if *row.first()? != OBJECT {
+        return None;
+    }
+    // A zero byte of the name has FF behind it: only the end has two of them.
+    let end = row.get(name..)?.windows(2).position(|pair| pair == [0, 0])?;
+    row.get(..name + end + 2)
+}
+
+/// The name under which tables keep [`object_name`].
+pub(crate) const OBJECT_NAME_FILTER: &str = "cairn.object-name.1";
+
 pub(crate) fn object(bucket: BucketId, key: &str, version: VersionId) -> Vec<u8> {
     Key::new(OBJECT).number(bucket.0).string(key).newest_first(version).0
 }
@@ -596,6 +613,20 @@ mod tests {
             prop_assert_eq!(within(&Named::Object.beginning(BucketId(7), &prefix)), name.starts_with(&prefix));
             prop_assert_eq!(within(&Named::Object.of_key(BucketId(7), &prefix)), name == prefix);
             prop_assert!(!within(&Named::Object.beginning(BucketId(8), "")));
+        }
+
+        #[test]
+        fn versions_of_one_object_have_one_name(name in text(), version in version(), other in text()) {
+            let range = Named::Object.of_key(BucketId(7), &name);
+            let row = object(BucketId(7), &name, version);
+            prop_assert_eq!(object_name(&row), Some(&range.from[..]));
+            prop_assert_eq!(object_name(&range.from), Some(&range.from[..]));
+            prop_assert_eq!(&after_prefix(range.from.clone()), &range.end);
+            let of_other = object(BucketId(7), &other, version);
+            prop_assert_eq!(object_name(&of_other) == object_name(&row), name == other);
+            prop_assert_eq!(object_name(&range.from[..range.from.len() - 1]), None);
+            let of_upload = upload(BucketId(7), &name, UploadId(version));
+            prop_assert_eq!(object_name(&of_upload), None);
         }
 
         #[test]

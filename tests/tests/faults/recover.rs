@@ -16,6 +16,7 @@ use crate::seed;
 
 const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 const BUCKET: &str = "recovered";
+const LIST: &str = "CAIRN-RECOVERY";
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
@@ -137,7 +138,16 @@ async fn the_metadata_is_lost_and_comes_back_from_the_disks() -> anyhow::Result<
         let looked = |disk: &serde_json::Value| disk["inventory_pending"] == false;
         status["disks"].as_array().is_some_and(|disks| disks.iter().all(looked))
     })?;
+    server
+        .until("the recovered snapshot is seen", WHOLE_WITHIN, |status| status["snapshot_of_earlier_life"] == true)?;
     let found = server.status()?;
+    ensure!(found["life"] == 1 && found["forgotten_shards"].as_u64() >= Some(4 * 6), "{found:#}");
+    ensure!(found["snapshot_age_seconds"].as_u64().is_some_and(|age| age < 600), "{found:#}");
+    let shown = server.run(&["status"])?;
+    ensure!(
+        shown.contains("before the metadata was recovered") && shown.contains("snapshot drop-newer --yes"),
+        "{shown}"
+    );
     let (clean, said) = run(&data, &["check", "--verify", "--json"])?;
     let report: serde_json::Value = serde_json::from_str(&said)?;
     ensure!(!clean && report["forgotten"]["count"].as_u64() >= Some(4 * 6), "{report:#}");
@@ -157,15 +167,16 @@ async fn the_metadata_is_lost_and_comes_back_from_the_disks() -> anyhow::Result<
     let later: serde_json::Value = serde_json::from_str(&said)?;
     ensure!(later["forgotten"]["count"] == report["forgotten"]["count"], "shards of the lost life went:\n{later:#}");
 
-    // A person gives them up.
+    // A person gives them up, and they go without a restart.
+    ensure!(server.status()?["snapshot_of_earlier_life"] == false);
     let before_drop = shards(&server.status()?);
-    ensure!(before_drop > 0 && shards(&found) > 0);
+    let given_up = report["forgotten"]["count"].as_u64().unwrap_or(0);
+    ensure!(before_drop > given_up && shards(&found) > 0);
     let (dropped, said) = run(&data, &["snapshot", "drop-newer"])?;
     ensure!(!dropped && said.contains("--yes"), "{said}");
     server.run(&["snapshot", "drop-newer", "--yes"])?;
-    server.stop()?;
-    server.restart()?;
-    server.until("they go", WHOLE_WITHIN, |status| shards(status) < before_drop && whole(status))?;
+    server.until("they go", WHOLE_WITHIN, |status| shards(status) <= before_drop - given_up && whole(status))?;
+    ensure!(server.status()?["forgotten_shards"] == 0);
     let said = server.run(&["check", "--verify"])?;
     ensure!(said.contains("all is whole"), "{said}");
     for (number, (key, length)) in (0..).zip(&before[..2]) {
@@ -194,13 +205,75 @@ async fn what_is_newer_is_given_up_and_the_metadata_can_be_lost_again() -> anyho
         server.restart()?;
         ensure!(get(&s3, "kept").await? == bytes(1, MIB), "life {life}");
         server.run(&["snapshot", "drop-newer", "--yes"])?;
-        let before = shards(&server.status()?);
-        server.stop()?;
-        server.restart()?;
-        server.until("they go", WHOLE_WITHIN, |status| shards(status) < before && whole(status))?;
+        // What is left: one object and one snapshot.
+        server.until("they go", WHOLE_WITHIN, |status| shards(status) == 12 && whole(status))?;
     }
     let said = server.run(&["check", "--verify"])?;
     ensure!(said.contains("all is whole"), "{said}");
+    Ok(())
+}
+
+/// Whatever is wrong is said with what to do, and no life begins before all of it is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_told_and_no_life_begins() -> anyhow::Result<()> {
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    server.run(&["bucket", "create", BUCKET])?;
+    let s3 = client(&server)?;
+    put(&s3, "kept", bytes(1, MIB)).await?;
+    server.run(&["snapshot", "create"])?;
+    server.kill()?;
+    fs::rename(data.join("meta"), data.join("meta.lost"))?;
+    let lists =
+        |server: &Server| (0..6).map(|disk| fs::read(server.disk(disk).join(LIST))).collect::<Result<Vec<_>, _>>();
+    let before = lists(&server)?;
+    let refused = |wanted: &[&str]| {
+        let (recovered, said) = run(&data, &["recover"])?;
+        let missing = wanted.iter().find(|wanted| !said.contains(**wanted));
+        ensure!(!recovered && missing.is_none(), "`{missing:?}` is missing:\n{said}");
+        Ok(())
+    };
+
+    let mistyped = data.join("mistyped");
+    let (recovered, said) = run(&mistyped, &["recover"])?;
+    ensure!(!recovered && said.contains("there is no data folder") && said.contains("keys/secret.key"), "{said}");
+    ensure!(!mistyped.exists(), "a folder with a slip in its name was made");
+
+    // A list that was cut off: on one disk, then on all.
+    let list = server.disk(2).join(LIST);
+    fs::write(&list, &before[2][..before[2].len() / 2])?;
+    refused(&["disk-2/CAIRN-RECOVERY", "is damaged", "move them"])?;
+    for disk in 0..6 {
+        fs::write(server.disk(disk).join(LIST), b"short")?;
+    }
+    refused(&["no disk lists a snapshot", "disk-5/CAIRN-RECOVERY", "a copy of"])?;
+    for (disk, whole) in before.iter().enumerate() {
+        fs::write(server.disk(disk).join(LIST), whole)?;
+    }
+
+    // The key file of another store.
+    let key = data.join("keys/secret.key");
+    let right = fs::read_to_string(&key)?;
+    let (title, hex) = right.trim_end().split_once('\n').unwrap_or_default();
+    fs::write(&key, format!("{title}\n{}\n", hex.chars().rev().collect::<String>()))?;
+    refused(&["is not the key file of this store", "put the right one back"])?;
+    fs::write(&key, &right)?;
+
+    // Three disks of a 4+2: the snapshot's segments cannot be read.
+    for disk in 0..3 {
+        fs::rename(server.disk(disk), data.join(format!("away-{disk}")))?;
+    }
+    refused(&["none of the 1 snapshots", "bring back more disks", "3 shards are left, 4 are needed"])?;
+    for disk in 0..3 {
+        fs::rename(data.join(format!("away-{disk}")), server.disk(disk))?;
+    }
+
+    ensure!(lists(&server)? == before, "a life began");
+    ensure!(!data.join("meta/CAIRN-CLUSTER").exists());
+    let (recovered, said) = run(&data, &["recover"])?;
+    ensure!(recovered && said.contains("life 1 of the metadata begins"), "{said}");
+    server.restart()?;
+    ensure!(get(&s3, "kept").await? == bytes(1, MIB));
     Ok(())
 }
 

@@ -121,6 +121,14 @@ pub(super) fn status(mut status: EngineStatus, meta_folder: &str) -> ServerStatu
         bytes_free,
         narrow_segments: count(status.narrow.iter().map(|report| report.segments).sum()),
         snapshot_age_seconds: status.snapshot_age.map(|age| age.as_secs()),
+        short_segments: status.short.segments,
+        unreadable_segments: status.short.unreadable,
+        away_shards: status.short.away_shards,
+        away_disks: status.short.away_disks,
+        short_at_least: status.short.at_least,
+        life: status.life,
+        snapshot_of_earlier_life: status.snapshot_is_earlier,
+        forgotten_shards: status.forgotten_shards,
     }
 }
 
@@ -174,6 +182,14 @@ fn not_protected(status: &EngineStatus, meta_folder: &str) -> Vec<String> {
         lines.push(format!("profile {}+0 has no parity: one lost disk loses objects", profile.data));
     }
     lines.extend(status.narrow.iter().map(narrow));
+    if status.forgotten_shards > 0 {
+        lines.push(format!(
+            "{} shards on the disks are of objects that are newer than the snapshot the metadata was recovered from: they \
+             are kept and cannot be read; `cairn check` names those objects; write them again, or let them go, then \
+             `cairn snapshot drop-newer --yes` frees their space",
+            status.forgotten_shards
+        ));
+    }
     lines
 }
 
@@ -190,7 +206,8 @@ fn narrow(report: &NarrowReport) -> String {
     )
 }
 
-fn age_text(age: Duration) -> String {
+/// A time in the one unit that says enough.
+pub(crate) fn age_text(age: Duration) -> String {
     match age.as_secs() {
         seconds if seconds < 2 * 60 => format!("{seconds} s"),
         seconds if seconds < 2 * 3600 => format!("{} min", seconds / 60),

@@ -6,5 +6,6 @@ mod server;
 mod socket;
 
 pub(crate) use client::{AdminClient, block_on, connect, explain};
+pub(crate) use convert::age_text;
 pub(crate) use server::{AdminService, serve};
 pub(crate) use socket::{bind, remove};

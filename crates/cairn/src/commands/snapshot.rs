@@ -33,7 +33,9 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
             }
             SnapshotCommand::DropNewer { yes: true } => {
                 client.drop_forgotten(DropForgottenRequest {}).await.map_err(|status| explain(&status))?;
-                output::line("shards that are newer than the recovered snapshot are given up");
+                output::line(
+                    "shards that are newer than the recovered snapshot are given up; the disks delete them now",
+                );
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -1,13 +1,13 @@
 //! `cairn status`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use cairn_proto::admin::{DiskStatus, GetStatusRequest, Status};
 
 use super::pretty_json;
 use crate::{
-    admin::{block_on, connect, explain},
+    admin::{age_text, block_on, connect, explain},
     args::StatusArgs,
     config::ByteCount,
     output,
@@ -47,6 +47,7 @@ fn describe(status: &Status) -> String {
             ByteCount(status.disks.iter().map(|disk| disk.bytes_used).sum())
         ),
         format!("groups:    {}", if groups.is_empty() { "none".to_owned() } else { groups.join("; ") }),
+        format!("segments:  {}", segments(status)),
         format!("repair:    {}", repair(status)),
         format!("garbage:   {} versions, {} ({} bytes)", garbage.rows, ByteCount(garbage.bytes), garbage.bytes),
         format!(
@@ -58,7 +59,11 @@ fn describe(status: &Status) -> String {
             meta.applied_index,
             if meta.leader { "" } else { ", NO LEADER" },
         ),
+        format!("snapshot:  {}", snapshot(status)),
     ]);
+    if status.life > 0 {
+        lines.push(format!("recovered: {}", recovered(status)));
+    }
     if status.lost_segments > 0 {
         lines.push(format!(
             "LOST:      {} segments with {} shards, which no disk can give back: `cairn check` names their objects",
@@ -77,13 +82,61 @@ fn copies(copies: u32) -> String {
     if copies == 1 { "ONE copy".to_owned() } else { format!("{copies} copies") }
 }
 
-/// What repair does. What is lost for good does not wait for it.
+/// What is short of redundancy. What is lost for good has a line of its own.
+fn segments(status: &Status) -> String {
+    let at_least = if status.short_at_least { "at least " } else { "" };
+    match (status.short_segments, status.unreadable_segments) {
+        (0, 0) => "none lacks shards".to_owned(),
+        (short, 0) => format!("{at_least}{short} lack shards, all can be read"),
+        (0, unreadable) => format!("{at_least}{unreadable} CANNOT BE READ now"),
+        (short, unreadable) => format!("{at_least}{short} lack shards, {unreadable} more CANNOT BE READ now"),
+    }
+}
+
+/// What repair does. What is lost for good does not wait for it, and what is on disks that are away waits for those.
 fn repair(status: &Status) -> String {
     let waiting = status.missing_shards.saturating_sub(status.lost_shards);
-    match (waiting, status.repairs_running) {
-        (0, 0) => format!("nothing to do, {} shards rebuilt since start", status.repaired_shards),
-        (waiting, 0) => format!("waiting, {waiting} shards missing"),
-        (waiting, running) => format!("{running} shards being rebuilt, {waiting} missing"),
+    let mut parts = match (waiting, status.repairs_running) {
+        (0, 0) => Vec::new(),
+        (waiting, 0) => vec![format!("waiting, {waiting} shards missing")],
+        (waiting, running) => vec![format!("{running} shards being rebuilt, {waiting} missing")],
+    };
+    if status.away_shards > 0 {
+        let at_least = if status.short_at_least { "at least " } else { "" };
+        let disks = if status.away_disks == 1 { "disk" } else { "disks" };
+        parts.push(format!(
+            "waiting for {} {disks}: {at_least}{} shards are there again when they are back",
+            status.away_disks, status.away_shards
+        ));
+    }
+    if parts.is_empty() {
+        return format!("nothing to do, {} shards rebuilt since start", status.repaired_shards);
+    }
+    parts.join("; ")
+}
+
+/// How old the newest snapshot of the metadata is.
+fn snapshot(status: &Status) -> String {
+    match status.snapshot_age_seconds {
+        None => "none on the disks".to_owned(),
+        Some(seconds) => {
+            let of_before = if status.snapshot_of_earlier_life { ", before the metadata was recovered" } else { "" };
+            format!("{} ago{of_before}", age_text(Duration::from_secs(seconds)))
+        }
+    }
+}
+
+/// What a recovery left.
+fn recovered(status: &Status) -> String {
+    let times = if status.life == 1 { "once".to_owned() } else { format!("{} times", status.life) };
+    let looking = status.disks.iter().any(|disk| disk.inventory_pending);
+    match status.forgotten_shards {
+        0 if looking => format!("{times}; whether anything newer is on the disks is seen when they are looked through"),
+        0 => format!("{times}; nothing newer is on the disks"),
+        shards => format!(
+            "{times}; {shards} shards that are newer lie on the disks and were not recovered: \
+             `cairn snapshot drop-newer --yes` gives them up"
+        ),
     }
 }
 
@@ -143,16 +196,13 @@ mod tests {
             groups: vec![GroupStatus { profile: "4+2".to_owned(), total: 16, writable: 15 }],
             missing_shards: 7,
             repairs_running: 2,
-            narrow_segments: 0,
-            repaired_shards: 0,
             garbage: Some(Garbage { rows: 3, bytes: 2048 }),
             meta: Some(MetaStatus { copies: 1, leader: true, ..MetaStatus::default() }),
             not_protected: vec!["the metadata".to_owned()],
             bytes_total: 4096,
             bytes_free: 1024,
             snapshot_age_seconds: Some(3600),
-            lost_segments: 0,
-            lost_shards: 0,
+            ..Status::default()
         };
         let shown = describe(&status);
         for part in [
@@ -164,10 +214,12 @@ mod tests {
             "disks:     1 of 1 serve\n",
             "4.0 KiB of raw disk, 1.0 KiB free",
             "- the metadata",
+            "segments:  none lacks shards\n",
+            "snapshot:  60 min ago\n",
         ] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
-        assert!(!shown.contains("NO LEADER"));
+        assert!(!shown.contains("NO LEADER") && !shown.contains("recovered"));
         assert!(describe(&Status::default()).contains("NOT writable"));
     }
 
@@ -204,6 +256,64 @@ mod tests {
         }
         let table = shown.lines().filter(|line| line.starts_with("DISK ") || line.starts_with("/d/disk-4 "));
         assert!(table.clone().count() == 2 && table.clone().all(|line| line.len() < 100), "{shown}");
+    }
+
+    #[test]
+    fn what_lies_on_disks_that_are_away_waits_for_them() {
+        let away = Status {
+            disks: vec![disk(0, "serving", "", true), disk(1, "away", "", false), disk(2, "away", "", false)],
+            short_segments: 120,
+            away_shards: 200,
+            away_disks: 2,
+            ..Status::default()
+        };
+        let shown = describe(&away);
+        for part in [
+            "segments:  120 lack shards, all can be read\n",
+            "repair:    waiting for 2 disks: 200 shards are there again when they are back\n",
+        ] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        assert!(!shown.contains("nothing to do"), "{shown}");
+        let more = Status {
+            unreadable_segments: 3,
+            away_disks: 1,
+            missing_shards: 5,
+            repairs_running: 1,
+            short_at_least: true,
+            ..away
+        };
+        let shown = describe(&more);
+        for part in [
+            "at least 120 lack shards, 3 more CANNOT BE READ now\n",
+            "repair:    1 shards being rebuilt, 5 missing; waiting for 1 disk: at least 200 shards",
+        ] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_recovery_is_seen_until_what_is_newer_was_given_up() {
+        let recovered = Status {
+            life: 1,
+            snapshot_age_seconds: Some(3 * 3600),
+            snapshot_of_earlier_life: true,
+            forgotten_shards: 24,
+            ..Status::default()
+        };
+        let shown = describe(&recovered);
+        for part in [
+            "snapshot:  3 h ago, before the metadata was recovered\n",
+            "recovered: once; 24 shards that are newer lie on the disks and were not recovered: `cairn snapshot drop-newer",
+        ] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        let looking = DiskStatus { inventory_pending: true, ..disk(0, "serving", "", true) };
+        let early = Status { forgotten_shards: 0, disks: vec![looking], ..recovered.clone() };
+        assert!(describe(&early).contains("recovered: once; whether anything newer"));
+        let dropped = Status { life: 2, forgotten_shards: 0, snapshot_age_seconds: None, ..recovered };
+        let shown = describe(&dropped);
+        assert!(shown.contains("recovered: 2 times; nothing newer") && shown.contains("snapshot:  none on the disks"));
     }
 
     #[test]

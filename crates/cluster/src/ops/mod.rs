@@ -3,6 +3,7 @@
 mod buckets;
 mod copy;
 mod objects;
+mod short;
 mod status;
 mod uploads;
 
@@ -12,6 +13,7 @@ use cairn_proto::{BucketId, UploadId, VersionId};
 use crate::error::EngineError;
 
 pub use objects::PartRange;
+pub use short::ShortReport;
 pub use status::{DiskReport, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport, Service};
 
 /// What a commit of an object says beside its bytes.

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cairn_meta::{GarbageTotals, MetaError, MetaStatus, MetaView, PgRow, ProfileRow};
+use cairn_meta::{GarbageTotals, LifeRow, MetaError, MetaStatus, MetaView, PgRow, ProfileRow};
 use cairn_proto::{DiskId, Index, WriterId};
 use cairn_shard_store::{DiskState, InstanceStatus};
 
+use super::short::{ShortCount, ShortReport};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::lost::LostTotals;
 use crate::map::{ClusterMap, profile_row};
+use crate::shared::Shared;
 use crate::want::Want;
 
 /// A disk, or a folder that should be one.
@@ -94,6 +97,8 @@ pub struct EngineStatus {
     pub lost_segments: u64,
     /// Of the missing shards, those of lost segments.
     pub lost_shards: u64,
+    /// What lacks shards now, on disks that serve or on those that do not.
+    pub short: ShortReport,
     /// Overwritten and deleted versions that wait for their readers, exact.
     pub garbage: GarbageTotals,
     /// Whether an object larger than the inline limit can be written now.
@@ -106,6 +111,12 @@ pub struct EngineStatus {
     pub index: Index,
     /// How old the newest snapshot of the metadata on the disks is; none without one.
     pub snapshot_age: Option<Duration>,
+    /// Whether that snapshot was made before the metadata was recovered.
+    pub snapshot_is_earlier: bool,
+    /// How often the metadata was recovered from a snapshot.
+    pub life: u64,
+    /// Shards of objects that are newer than the snapshot that was recovered, as far as inventories have seen them.
+    pub forgotten_shards: u64,
     /// The metadata group as this member sees it; in this release it is one copy.
     pub meta: MetaStatus,
 }
@@ -144,30 +155,31 @@ impl Engine {
         let (map, profile) = (shared.map.load(), shared.server_profile());
         let chosen: Vec<ProfileRow> = shared.options.storage_classes.values().copied().map(profile_row).collect();
         let counted = Arc::clone(shared);
-        let totals = tokio::task::spawn_blocking(move || {
-            let narrow = profile.map_or(Ok(Vec::new()), |profile| narrow(&view, &map, profile, chosen))?;
-            let (missing, garbage, lost) = (view.missing_count()?, view.garbage_totals()?, counted.lost.totals(&view)?);
-            Ok::<_, MetaError>((missing, garbage, lost, narrow, view.snapshots()?.pop()))
-        });
-        let (missing_shards, garbage, lost, narrow, snapshot) = totals.await.map_err(|_| EngineError::Shutdown)??;
+        let totals = tokio::task::spawn_blocking(move || Totals::read(&counted, &view, &map, chosen));
+        let totals = totals.await.map_err(|_| EngineError::Shutdown)??;
+        let earlier_ms = shared.earlier_snapshot.created_ms();
+        let snapshot_ms = totals.snapshot_ms.or(earlier_ms);
         let ordinary = profile.map(|profile| Want::new(profile, false));
         Ok(EngineStatus {
             disks: self.disk_reports(),
             writable: ordinary.is_some_and(|want| shared.draw_group(want, &[]).is_some()),
             groups: self.group_reports(),
             profile,
-            narrow,
-            missing_shards,
+            narrow: totals.narrow,
+            missing_shards: totals.missing,
             repairs_running: shared.repairing.load(Ordering::Relaxed),
             repaired_shards: shared.repaired.load(Ordering::Relaxed),
-            lost_segments: lost.segments,
-            lost_shards: lost.shards,
-            garbage,
+            lost_segments: totals.lost.segments,
+            lost_shards: totals.lost.shards,
+            short: totals.short,
+            garbage: totals.garbage,
             writer: shared.writer.id(),
             segments_running: shared.writer.running(),
             index,
-            snapshot_age: snapshot
-                .map(|row| Duration::from_millis(shared.meta.now_ms().saturating_sub(row.created_ms))),
+            snapshot_age: snapshot_ms.map(|made| Duration::from_millis(shared.meta.now_ms().saturating_sub(made))),
+            snapshot_is_earlier: totals.snapshot_ms.is_none() && earlier_ms.is_some(),
+            life: totals.life,
+            forgotten_shards: totals.forgotten,
             meta: shared.meta.status(),
         })
     }
@@ -225,6 +237,39 @@ impl Engine {
         }
         reports.sort_by_key(|report| std::cmp::Reverse((report.profile.parity, report.profile.data)));
         reports
+    }
+}
+
+/// What one view of the rows says.
+struct Totals {
+    missing: u64,
+    garbage: GarbageTotals,
+    lost: LostTotals,
+    short: ShortReport,
+    narrow: Vec<NarrowReport>,
+    /// When this life's newest snapshot was made.
+    snapshot_ms: Option<u64>,
+    life: u64,
+    forgotten: u64,
+}
+
+impl Totals {
+    /// Reads from disks, and asks those whose status is old.
+    fn read(shared: &Shared, view: &MetaView, map: &ClusterMap, chosen: Vec<ProfileRow>) -> Result<Self, MetaError> {
+        let profile = shared.server_profile();
+        let serving = map.disks.keys().copied().filter(|disk| shared.disks.up(*disk)).collect();
+        let lives = view.lives()?;
+        let forgets = lives.iter().any(LifeRow::forgets);
+        Ok(Self {
+            missing: view.missing_count()?,
+            garbage: view.garbage_totals()?,
+            lost: shared.lost.totals(view)?,
+            short: ShortCount { view, map, serving, lost: shared.lost.known() }.run()?,
+            narrow: profile.map_or(Ok(Vec::new()), |profile| narrow(view, map, profile, chosen))?,
+            snapshot_ms: view.snapshots()?.pop().map(|row| row.created_ms),
+            life: lives.last().map_or(0, |row| row.life),
+            forgotten: if forgets { shared.forgotten.total() } else { 0 },
+        })
     }
 }
 

@@ -63,29 +63,32 @@ impl RecoveryDisks {
     }
 
     /// The newest life any disk heard of, and all snapshots that are listed, newest first. Not all disks list the same:
-    /// some were away.
+    /// some were away, and lists that cannot be read are left out ([`Self::unreadable_lists`]).
     pub async fn snapshots(&self) -> (u64, Vec<SnapshotFound>) {
         let mut life = 0;
         let mut found: Vec<SnapshotFound> = Vec::new();
         for disk in &self.disks {
-            let list = match disk.recovery_list().await {
-                Ok(Some(bytes)) => RecoveryList::decode(&bytes).map_err(|error| error.to_string()),
-                Ok(None) => continue,
-                Err(error) => Err(error.to_string()),
-            };
-            match list {
-                Ok(list) => {
-                    life = life.max(list.life);
-                    let keys = list.keys;
-                    found.extend(list.snapshots.into_iter().map(|listed| SnapshotFound { keys: keys.clone(), listed }));
-                }
-                Err(error) => tracing::warn!(disk = %disk.id(), error, "a disk's list of snapshots cannot be read"),
+            if let Ok(Some(list)) = list_of(disk).await {
+                life = life.max(list.life);
+                let keys = list.keys;
+                found.extend(list.snapshots.into_iter().map(|listed| SnapshotFound { keys: keys.clone(), listed }));
             }
         }
         let age = |found: &SnapshotFound| std::cmp::Reverse((found.life(), found.index()));
         found.sort_by_key(age);
         found.dedup_by_key(|found| age(found));
         (life, found)
+    }
+
+    /// Disks that have a list which cannot be read, and why.
+    pub async fn unreadable_lists(&self) -> Vec<(DiskId, String)> {
+        let mut unreadable = Vec::new();
+        for disk in &self.disks {
+            if let Err(error) = list_of(disk).await {
+                unreadable.push((disk.id(), error.to_string()));
+            }
+        }
+        unreadable
     }
 
     /// Tells all disks that a life begins, so that no later recovery takes its number again.
@@ -96,10 +99,7 @@ impl RecoveryDisks {
     pub async fn record_life(&self, life: u64) -> Result<(), EngineError> {
         let mut lists = Vec::new();
         for disk in &self.disks {
-            let mut list = match disk.recovery_list().await? {
-                None => RecoveryList::default(),
-                Some(bytes) => RecoveryList::decode(&bytes).unwrap_or_default(),
-            };
+            let mut list = list_of(disk).await?.unwrap_or_default();
             list.life = life;
             lists.push((disk, list.encode().map_err(|error| EngineError::Invalid(error.to_string()))?));
         }
@@ -118,5 +118,15 @@ impl RecoveryDisks {
         for disk in &self.disks {
             disk.close().await;
         }
+    }
+}
+
+/// What a disk lists.
+async fn list_of(disk: &Arc<dyn ShardStore>) -> Result<Option<RecoveryList>, EngineError> {
+    let unreadable = |error: String| EngineError::Invalid(format!("the list of disk {}: {error}", disk.id()));
+    match disk.recovery_list().await {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => RecoveryList::decode(&bytes).map(Some).map_err(|error| unreadable(error.to_string())),
+        Err(error) => Err(unreadable(error.to_string())),
     }
 }

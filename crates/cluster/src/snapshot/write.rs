@@ -1,12 +1,13 @@
-//! Writing a snapshot: rows into segments, a row for it, the oldest removed, the list onto every disk.
+//! Writing a snapshot: rows into segments, a row for it, the list onto every disk, and what it does not name removed.
 
 use std::sync::Arc;
 
-use cairn_meta::{Command, MetaError};
+use cairn_meta::Command;
 use cairn_proto::{BucketId, Index};
 
 use super::frames::Frames;
-use super::list::{KEPT, RecoveryList};
+use super::list::RecoveryList;
+use super::on_disks::{list_on_disks, read_lists, write_lists};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::sealing::SealingError;
@@ -37,8 +38,8 @@ impl Engine {
         write_snapshot(self.shared()).await
     }
 
-    /// Gives up what a recovery forgot: its segments are dead from now on, and the next inventory of
-    /// each disk deletes them: within a day, or after a restart.
+    /// Gives up what a recovery forgot: its segments are dead from now on, and an inventory of each disk, which begins
+    /// now, deletes them.
     ///
     /// The recovered snapshot is among them, since it is newer than itself: before it goes there is one of this life.
     ///
@@ -54,6 +55,13 @@ impl Engine {
             self.write_snapshot().await?;
         }
         shared.meta.propose(Command::DropForgotten {}).await?;
+        for disk in shared.disks.all() {
+            shared.inventories.push(disk.id);
+        }
+        // Snapshots of before go off the lists with what was given up.
+        if let Err(error) = list_on_disks(shared).await {
+            tracing::warn!(%error, "the disks' lists of snapshots are not renewed yet");
+        }
         Ok(())
     }
 }
@@ -86,47 +94,25 @@ pub(crate) async fn write_snapshot(shared: &Arc<Shared>) -> Result<SnapshotWritt
     let stored = writer.finish().await?;
     let bytes = stored.bytes();
     commit_snapshot(stored, snapshot).await?;
-    remove_old(shared).await?;
-    let disks = list_on_disks(shared).await?;
+    // Listed first: a snapshot is removed when no disk is told of it any more.
+    let lists = read_lists(shared).await?;
+    let disks = write_lists(&lists).await?;
+    if let Some(listed) = &lists.wanted {
+        remove_unlisted(shared, listed).await?;
+    }
     tracing::info!(%snapshot, bytes, disks, "a snapshot of the metadata was written into segments");
     Ok(SnapshotWritten { snapshot, bytes, disks })
 }
 
-/// Removes what is over the number kept, what earlier attempts left unfinished, and what an earlier life made.
-async fn remove_old(shared: &Shared) -> Result<(), EngineError> {
-    let (whole, mut old) = look(shared, |view| Ok((view.snapshots()?, view.stale_snapshots()?))).await?;
-    let over = whole.len().saturating_sub(KEPT);
-    old.extend(whole[..over].iter().map(|row| row.snapshot));
+/// Removes snapshots that are not listed, of this life and of earlier ones, and what earlier attempts left unfinished.
+async fn remove_unlisted(shared: &Shared, listed: &RecoveryList) -> Result<(), EngineError> {
+    let (whole, mut old) = look(shared, |view| {
+        Ok(([view.earlier_snapshots()?, view.snapshots()?].concat(), view.unfinished_snapshots()?))
+    })
+    .await?;
+    old.extend(whole.iter().map(|row| row.snapshot).filter(|snapshot| !listed.names(*snapshot)));
     for snapshot in old {
         shared.meta.propose(Command::RemoveSnapshot { snapshot }).await?;
     }
     Ok(())
-}
-
-/// Sees to it that every disk lists what the rows say. Answers how many do.
-pub(crate) async fn list_on_disks(shared: &Shared) -> Result<usize, EngineError> {
-    let Some(list) = look(shared, RecoveryList::of_rows).await? else { return Ok(0) };
-    let encoded = list.encode().map_err(|error| EngineError::Meta(MetaError::Damaged { what: error.to_string() }))?;
-    let mut listing = 0;
-    for disk in shared.disks.all() {
-        if !shared.disks.up(disk.id) {
-            continue;
-        }
-        let known = disk.store.recovery_list().await;
-        if known.as_ref().is_ok_and(|known| known.as_ref() == Some(&encoded)) {
-            listing += 1;
-            continue;
-        }
-        let known = known.ok().flatten().and_then(|known| RecoveryList::decode(&known).ok());
-        if known.is_some_and(|known| known.life > list.life) {
-            // Written over, a later recovery could take the number of that life again.
-            tracing::error!(disk = %disk.id, "a disk heard of a newer life of the metadata: was an old copy put back?");
-            continue;
-        }
-        match disk.store.set_recovery_list(encoded.clone()).await {
-            Ok(()) => listing += 1,
-            Err(error) => tracing::warn!(disk = %disk.id, %error, "a disk does not list the snapshots of the metadata"),
-        }
-    }
-    Ok(listing)
 }

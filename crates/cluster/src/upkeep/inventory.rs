@@ -31,18 +31,26 @@ pub(crate) struct InventoryState {
     runs: Mutex<HashMap<DiskId, Run>>,
     ended: Mutex<HashMap<DiskId, Instant>>,
     owed: Mutex<HashSet<DiskId>>,
+    asked: Mutex<HashSet<DiskId>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Run {
     attach: AttachNumber,
     after: Option<SegmentId>,
+    /// Shards so far that are newer than the snapshot that was recovered.
+    forgotten: u64,
 }
 
 impl InventoryState {
     /// The disk did not carry out an order: it needs an inventory. Answers whether that is new.
     pub(crate) fn owe(&self, disk: DiskId) -> bool {
         self.owed.lock().expect("no holder of this lock panics").insert(disk)
+    }
+
+    /// A person waits for an inventory of the disk: it begins when the one under way is through.
+    fn ask(&self, disk: DiskId) {
+        self.asked.lock().expect("no holder of this lock panics").insert(disk);
     }
 
     /// The run to go on with, or a new one if one is due. What the disk owed is settled by the run that begins now.
@@ -54,7 +62,9 @@ impl InventoryState {
         let ended = self.ended.lock().expect("no holder of this lock panics").get(&row.id).copied();
         let old = |least: Duration| ended.is_none_or(|ended| now.duration_since(ended) >= least);
         let mut owed = self.owed.lock().expect("no holder of this lock panics");
+        let asked = self.asked.lock().expect("no holder of this lock panics").remove(&row.id);
         let due = row.inventory != Some(row.attach)
+            || asked
             || (owed.contains(&row.id) && old(OWED_AFTER))
             || (ended.is_some() && old(AGAIN_AFTER));
         if !due {
@@ -62,7 +72,7 @@ impl InventoryState {
             return None;
         }
         owed.remove(&row.id);
-        let run = Run { attach: row.attach, after: None };
+        let run = Run { attach: row.attach, after: None, forgotten: 0 };
         runs.insert(row.id, run);
         Some(run)
     }
@@ -97,37 +107,46 @@ impl Upkeep {
             self.shared.map.refresh(&self.shared.meta).await?;
             return Ok(self.idle());
         }
-        let Some(run) = self.inventory.run(row, Instant::now()) else { return Ok(self.idle()) };
+        for asked in self.shared.inventories.take(usize::MAX) {
+            self.inventory.ask(asked);
+        }
+        let Some(mut run) = self.inventory.run(row, Instant::now()) else { return Ok(self.idle()) };
         let Some(rows) = self.look(move |view| rows_of(view, disk, run.after)).await? else { return Ok(self.idle()) };
-        if rows.disk.attach != run.attach || !self.compare_page(disk, run, &rows).await? {
+        if rows.disk.attach != run.attach {
             return Ok(self.idle());
         }
+        let Some(forgotten) = self.compare_page(disk, run, &rows).await? else { return Ok(self.idle()) };
+        run.forgotten += forgotten;
         if let Some(through) = rows.page.through {
             self.inventory.advance(disk, Run { after: Some(through), ..run });
             return Ok(Pace::After(PAUSE_BETWEEN_PAGES));
         }
         self.shared.meta.propose(Command::FinishInventory { disk, attach: run.attach }).await?;
         self.inventory.end(disk, Instant::now());
+        self.shared.forgotten.set(disk, run.forgotten);
         self.shared.map.refresh(&self.shared.meta).await?;
         info!(%disk, attach = %run.attach, "inventory went through");
         Ok(self.idle())
     }
 
-    /// Lists the disk over the page's range and acts on what shows. Answers false if the disk did not answer: the page
-    /// is repeated.
-    async fn compare_page(&self, disk: DiskId, run: Run, rows: &Rows) -> Result<bool, EngineError> {
+    /// Lists the disk over the page's range and acts on what shows. Answers how many shards this life forgot; none if the
+    /// disk did not answer: the page is repeated.
+    async fn compare_page(&self, disk: DiskId, run: Run, rows: &Rows) -> Result<Option<u64>, EngineError> {
         let mut wanted = Wanted::of(&rows.page, &rows.pgs, disk);
         let mut findings = PageFindings::default();
         let mut after = run.after.map(last_key_of);
+        let mut forgotten = 0;
         loop {
             let listed = self
                 .calls
                 .call(&self.shared.disks, disk, |store| async move { store.list(after, LISTING_PAGE).await })
                 .await;
-            let Ok(listing) = listed else { return Ok(false) };
+            let Ok(listing) = listed else { return Ok(None) };
             let covered = listing.partition_point(|shard| rows.page.covers(shard.key.segment));
             wanted.compare(&rows.page, &listing[..covered], &mut findings);
-            self.delete_dead(disk, std::mem::take(&mut findings.unnamed)).await?;
+            let unnamed = std::mem::take(&mut findings.unnamed);
+            forgotten += self.count_forgotten(disk, &unnamed).await?;
+            self.delete_dead(disk, unnamed).await?;
             self.delete_moved(disk, std::mem::take(&mut findings.moved)).await?;
             if covered < LISTING_PAGE {
                 break;
@@ -137,7 +156,7 @@ impl Upkeep {
         }
         wanted.finish(&mut findings);
         self.report_missing(disk, findings.missing).await?;
-        Ok(true)
+        Ok(Some(forgotten))
     }
 
     /// Deletes shards whose slot is whole on another disk: the row does not miss it, that disk's inventory went
@@ -229,7 +248,7 @@ mod tests {
         state.advance(DiskId(1), half);
         assert_eq!(state.run(&row(1, None), now), Some(half));
         // Attached again half-way: from the start.
-        assert_eq!(state.run(&row(2, Some(1)), now), Some(Run { attach: AttachNumber(2), after: None }));
+        assert_eq!(state.run(&row(2, Some(1)), now), Some(Run { attach: AttachNumber(2), after: None, forgotten: 0 }));
         state.end(DiskId(1), now);
         assert_eq!(state.run(&row(2, Some(2)), now), None);
         // Owed once, run once, and not at once.
@@ -241,5 +260,12 @@ mod tests {
         assert_eq!(state.run(&row(2, Some(2)), now), None);
         now += AGAIN_AFTER;
         assert!(state.run(&row(2, Some(2)), now).is_some(), "daily");
+        // Asked for amid a run: another one behind it, at once.
+        state.ask(DiskId(1));
+        assert!(state.run(&row(2, Some(2)), now).is_some());
+        state.end(DiskId(1), now);
+        assert!(state.run(&row(2, Some(2)), now).is_some(), "asked for");
+        state.end(DiskId(1), now);
+        assert_eq!(state.run(&row(2, Some(2)), now), None);
     }
 }

@@ -19,6 +19,7 @@
 mod calls;
 mod cleaner;
 mod disks_watch;
+mod forgotten;
 pub(crate) mod groups;
 mod heartbeat;
 pub(crate) mod inventory;
@@ -57,6 +58,7 @@ use crate::error::EngineError;
 use crate::shared::Shared;
 
 pub(crate) use disks_watch::{FoldersState, take_waiting};
+pub(crate) use forgotten::ForgottenShards;
 pub(crate) use run::{UpkeepHandle, start};
 
 /// A disk that does not answer upkeep in this time rests.
@@ -93,8 +95,7 @@ pub(crate) struct Upkeep {
     pub(crate) repair: repair::RepairState,
     pub(crate) reaper: reaper::ReaperState,
     pub(crate) scrub: scrub::ScrubState,
-    /// Whether the first pause of the snapshots went by.
-    pub(crate) snapshots_begun: std::sync::atomic::AtomicBool,
+    pub(crate) snapshots: snapshots::SnapshotsState,
 }
 
 impl Upkeep {
@@ -108,7 +109,7 @@ impl Upkeep {
             repair: repair::RepairState::new(),
             reaper: reaper::ReaperState::new(),
             scrub: scrub::ScrubState::default(),
-            snapshots_begun: std::sync::atomic::AtomicBool::new(false),
+            snapshots: snapshots::SnapshotsState::new(),
         }
     }
 
@@ -129,6 +130,7 @@ impl Upkeep {
     pub(crate) fn disks_came(&self) {
         self.calls.wake_all();
         self.repair.rests.wake_all();
+        self.snapshots.rests.wake_all();
         self.shared.lost.clear();
         self.wakes.disks.notify_waiters();
         self.wakes.groups.notify_one();

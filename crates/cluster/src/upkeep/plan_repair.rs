@@ -7,19 +7,22 @@ use cairn_proto::{PgId, SegmentId, Slot};
 /// A segment with slots that can be repaired now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct RepairTask {
-    /// Slots that are missing, whether they can be repaired now or not.
-    pub(crate) danger: usize,
+    /// How many more shards it can lose and still be read: under 0 it cannot be read now.
+    pub(crate) left: i32,
     pub(crate) pg: PgId,
     pub(crate) segment: SegmentId,
     /// Slots whose disk takes them now.
     pub(crate) slots: Vec<Slot>,
 }
 
-/// Most endangered first: segments with the most missing slots, those that cannot be repaired now counted too.
-/// `ready` tells whether the slot's disk takes the shard now.
+/// Least redundancy first; segments that cannot be read come behind those that one more loss would take.
+///
+/// `ready` tells whether the slot's disk takes the shard now, `left` how many more shards a segment can lose that lacks
+/// these slots: disks that do not serve are counted there.
 pub(crate) fn plan_repairs(
     missing: &[(PgId, SegmentId, Slot)],
     ready: impl Fn(PgId, Slot) -> bool,
+    left: impl Fn(PgId, &[Slot]) -> i32,
     rests: impl Fn(PgId, SegmentId) -> bool,
 ) -> Vec<RepairTask> {
     let mut segments: BTreeMap<(PgId, SegmentId), Vec<Slot>> = BTreeMap::new();
@@ -30,13 +33,13 @@ pub(crate) fn plan_repairs(
         .into_iter()
         .filter(|((pg, segment), _)| !rests(*pg, *segment))
         .map(|((pg, segment), slots)| {
-            let danger = slots.len();
+            let left = left(pg, &slots);
             let slots = slots.into_iter().filter(|slot| ready(pg, *slot)).collect();
-            RepairTask { danger, pg, segment, slots }
+            RepairTask { left, pg, segment, slots }
         })
         .filter(|task| !task.slots.is_empty())
         .collect();
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.danger));
+    tasks.sort_by_key(|task| (task.left.max(0), task.left < 0));
     tasks
 }
 
@@ -63,12 +66,30 @@ mod tests {
     }
 
     #[test]
-    fn the_most_endangered_come_first_and_slots_of_away_disks_are_left() {
-        let missing = [row(1, 1, 0), row(1, 2, 0), row(1, 2, 3), row(2, 5, 3), row(2, 6, 0), row(2, 6, 1)];
-        let tasks = plan_repairs(&missing, |_, slot| slot != Slot(3), |_, segment| segment.sequence == Sequence(6));
-        let plan: Vec<(u64, &[Slot])> = tasks.iter().map(|task| (task.segment.sequence.0, &task.slots[..])).collect();
-        assert_eq!(plan, vec![(2, &[Slot(0)][..]), (1, &[Slot(0)][..])]);
-        assert_eq!(tasks.iter().map(|task| task.danger).collect::<Vec<_>>(), vec![2, 1]);
+    fn the_least_redundancy_comes_first_and_slots_of_away_disks_are_left() {
+        // Slot 3 is on a disk that is away. Group 3 has one parity unit, the others two.
+        let missing =
+            [row(1, 1, 0), row(1, 2, 0), row(1, 2, 3), row(2, 5, 3), row(2, 6, 0), row(2, 6, 1), row(3, 7, 0)];
+        let left = |pg, slots: &[Slot]| {
+            let parity = if pg == PgId(3) { 1 } else { 2 };
+            parity - i32::try_from(slots.len()).unwrap()
+        };
+        let rests = |_, segment: SegmentId| segment.sequence == Sequence(6);
+        let tasks = plan_repairs(&missing, |_, slot| slot != Slot(3), left, rests);
+        let plan: Vec<(u64, i32, &[Slot])> =
+            tasks.iter().map(|task| (task.segment.sequence.0, task.left, &task.slots[..])).collect();
+        assert_eq!(plan, vec![(2, 0, &[Slot(0)][..]), (7, 0, &[Slot(0)][..]), (1, 1, &[Slot(0)][..])]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_go_before_what_can_be_saved() {
+        let missing = [row(1, 1, 0), row(1, 2, 0), row(1, 3, 0)];
+        let sorted = |lefts: [i32; 3]| {
+            let numbered = std::cell::Cell::new(0);
+            let next = |_, _: &[Slot]| lefts[numbered.replace(numbered.get() + 1)];
+            plan_repairs(&missing, |_, _| true, next, |_, _| false).iter().map(|task| task.left).collect::<Vec<_>>()
+        };
+        assert_eq!(sorted([2, -1, 0]), [0, -1, 2]);
     }
 
     #[test]

@@ -153,6 +153,9 @@ impl Upkeep {
                 return Ok(units);
             }
             if left.is_empty() {
+                if fewest + self.away_holders(damaged) < needed {
+                    self.shared.lost.insert((damaged.pg.id, damaged.id));
+                }
                 let detail = format!("{fewest} of {needed} units of a stripe are left");
                 return Err(EngineError::Corrupt { segment: damaged.id, detail });
             }
@@ -171,6 +174,15 @@ impl Upkeep {
                 }
             }
         }
+    }
+
+    /// Disks that are away and may hold a shard: those of the group, and those that hold no slot of any, which another one
+    /// replaced before they came back.
+    fn away_holders(&self, damaged: &Damaged) -> usize {
+        let map = self.shared.map.load();
+        let holds = |disk: DiskId| map.pgs.values().any(|group| group.slots.contains(&disk));
+        let away = map.standing_disks().filter(|disk| !self.calls.reachable(&self.shared.disks, disk.id));
+        away.filter(|disk| damaged.pg.slots.contains(&disk.id) || !holds(disk.id)).count()
     }
 
     /// Units of one source, verified. None where it does not answer.

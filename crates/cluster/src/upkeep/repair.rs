@@ -1,8 +1,9 @@
 //! Repair: walks the missing shards and makes them anew, the most endangered first.
 //!
-//! The work list is in the order of groups and may be long. So a walk has two passes: the first goes for segments that
-//! lack several slots, the second for all that lack one. While the second runs, the first is made again from time to
-//! time: what became endangered meanwhile does not wait for its end.
+//! The work list is in the order of groups and may be long. So a walk has several passes: the first goes for segments
+//! that would be lost with one more shard, each later one for those with the least redundancy that the one before left.
+//! While a later one runs, the first is made again from time to time: what became endangered meanwhile does not wait for
+//! its end. What a segment lacks is counted by the work list and by the disks that do not serve.
 //!
 //! Each step takes a window of the work list from the rows. A shard whose disk is away costs one look; a segment that
 //! cannot be repaired rests by itself. Reports of readers are hints: the shard is read here before anything is believed.
@@ -41,20 +42,22 @@ const NOTHING_READY_PAUSE: Duration = Duration::from_secs(5);
 /// The first pass is made again after ten times as long as it took, within these bounds.
 const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_LAST: Duration = Duration::from_secs(600);
-/// Slots that a segment of the first pass lacks at least.
-const ENDANGERED: usize = 2;
+/// Shards that a segment of the first pass can lose at most and still be read.
+const ENDANGERED: i32 = 0;
 
 /// A place in the work list.
 type Place = Option<(PgId, SegmentId, Slot)>;
 
 /// Where the walk stands.
 struct Walk {
-    /// Where the first pass stands; none while the second runs.
+    /// Where the first pass stands; none while a later one runs.
     endangered: Option<Place>,
-    /// Where the second pass stands.
-    all: Place,
-    /// Whether the first pass saw something for the second to do.
-    more: bool,
+    /// Where the later pass stands.
+    later: Place,
+    /// How much redundancy the later pass's segments have left at most; none before the first one.
+    level: Option<i32>,
+    /// The least redundancy that the pass left to a later one.
+    next: Option<i32>,
     /// Whether the walk did something.
     busy: bool,
     /// When the first pass began, and when it is made again.
@@ -65,23 +68,34 @@ struct Walk {
 impl Walk {
     fn new() -> Self {
         let now = Instant::now();
-        Self { endangered: Some(None), all: None, more: false, busy: false, began: now, again_at: now }
+        Self { endangered: Some(None), later: None, level: None, next: None, busy: false, began: now, again_at: now }
     }
 
-    /// Where the next step begins, and how many slots its segments lack at least.
-    fn step(&mut self) -> (Place, usize) {
+    /// Where the next step begins, and how much redundancy its segments have left at most.
+    fn step(&mut self) -> (Place, i32) {
         let now = Instant::now();
         if self.endangered.is_none() && now >= self.again_at {
             (self.endangered, self.began) = (Some(None), now);
         }
-        self.endangered.map_or((self.all, 1), |place| (place, ENDANGERED))
+        match self.endangered {
+            Some(place) => (place, ENDANGERED),
+            None => (self.later, self.level.unwrap_or(ENDANGERED)),
+        }
     }
 
     /// The present pass goes on from there.
     fn go_on(&mut self, from: Place) {
         match &mut self.endangered {
             Some(place) => *place = from,
-            None => self.all = from,
+            None => self.later = from,
+        }
+    }
+
+    /// The present pass leaves segments with so much redundancy, or more, to a later one.
+    fn leave(&mut self, left: i32) {
+        // A first pass beside a later one leaves what that one takes, or leaves by itself.
+        if self.endangered.is_none() || self.level.is_none() {
+            self.next = Some(self.next.map_or(left, |next| next.min(left)));
         }
     }
 
@@ -90,9 +104,13 @@ impl Walk {
         if self.endangered.take().is_some() {
             let now = Instant::now();
             self.again_at = now + (now.duration_since(self.began) * 10).clamp(AGAIN_FIRST, AGAIN_LAST);
-            if self.more || self.all.is_some() {
+            if self.level.is_some() {
                 return None;
             }
+        }
+        if let Some(next) = self.next.take() {
+            (self.level, self.later) = (Some(next), None);
+            return None;
         }
         let busy = self.busy;
         *self = Self::new();
@@ -138,7 +156,7 @@ impl Upkeep {
             *self.repair.walk() = Walk::new();
             return Ok(self.idle());
         }
-        let ((after, least), window) = (self.repair.walk().step(), self.repair.window);
+        let ((after, level), window) = (self.repair.walk().step(), self.repair.window);
         let mut missing = self.look(move |view| view.missing(after, window)).await?;
         let full = missing.len() == window;
         if full {
@@ -147,15 +165,16 @@ impl Upkeep {
         let mut tasks = plan_repairs(
             &missing,
             |pg, slot| self.takes_repair(pg, slot).is_some(),
+            |pg, slots| self.redundancy_left(pg, slots),
             |pg, segment| self.repair.rests.rests(&(pg, segment)),
         );
-        let seen = tasks.len();
-        tasks.retain(|task| task.danger >= least);
-        let (left_out, rest) = (tasks.len() < seen, tasks.len() > TASKS_MAX);
+        let left_out = tasks.iter().map(|task| task.left).filter(|left| *left > level).min();
+        tasks.retain(|task| task.left <= level);
+        let rest = tasks.len() > TASKS_MAX;
         let done = self.repair_all(tasks).await?;
         let mut walk = self.repair.walk();
         walk.busy |= done > 0 || rest;
-        walk.more |= left_out;
+        left_out.into_iter().for_each(|left| walk.leave(left));
         if rest {
             return Ok(Pace::Again);
         }
@@ -164,6 +183,14 @@ impl Upkeep {
             return Ok(Pace::Again);
         }
         Ok(if walk.end_pass().unwrap_or(true) { Pace::Again } else { Pace::After(NOTHING_READY_PAUSE) })
+    }
+
+    /// How many more shards a segment that lacks these can lose and still be read.
+    fn redundancy_left(&self, pg: PgId, missing: &[Slot]) -> i32 {
+        let map = self.shared.map.load();
+        let Some(group) = map.pg(pg) else { return ENDANGERED };
+        let absent = map.absent_slots(group, missing, |disk| self.shared.disks.up(disk)).len();
+        i32::from(group.profile.parity) - i32::try_from(absent).unwrap_or(i32::MAX)
     }
 
     /// The disk of a slot, if it takes a repaired shard now.
@@ -204,9 +231,6 @@ impl Upkeep {
                     return Err(error);
                 }
                 Err(error) => {
-                    if matches!(error, EngineError::Corrupt { .. }) && self.all_disks_answer() {
-                        self.shared.lost.insert(key);
-                    }
                     if self.repair.rests.failed(key) {
                         warn!(segment = %task.segment, %error, "a segment cannot be repaired now");
                     }
@@ -218,12 +242,6 @@ impl Upkeep {
             info!(shards = done, since_start = repaired, "shards repaired");
         }
         Ok(done)
-    }
-
-    /// Whether no disk is away that may hold what the others lack.
-    fn all_disks_answer(&self) -> bool {
-        let map = self.shared.map.load();
-        map.standing_disks().all(|disk| self.calls.reachable(&self.shared.disks, disk.id))
     }
 
     async fn repair_segment(&self, task: &RepairTask) -> Result<u64, EngineError> {

@@ -133,6 +133,8 @@ fn spawn_hints(upkeep: &Arc<Upkeep>, stop: &CancellationToken) -> JoinHandle<()>
                 () = stop.cancelled() => return,
                 () = upkeep.shared.reports.added() => upkeep.wakes.repair.notify_one(),
                 () = upkeep.shared.abandoned.added() => upkeep.wakes.reaper.notify_one(),
+                // One task per disk waits.
+                () = upkeep.shared.inventories.added() => upkeep.wakes.disks.notify_waiters(),
             }
         }
     })

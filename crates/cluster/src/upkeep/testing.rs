@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_meta::{Attributes, BucketSettings, Command, ManualClock, MetaHandle, MetaOptions, Preconditions, Reply};
+use cairn_meta::{
+    Attributes, BucketSettings, Command, ManualClock, MetaHandle, MetaImport, MetaOptions, NewLife, Preconditions,
+    Reply,
+};
 use cairn_proto::{BucketId, DiskId, UploadId};
 use cairn_shard_store::{FolderState, MemoryShardStore, ShardKey, ShardStore, ShardStoreError};
 use futures_util::StreamExt;
@@ -25,6 +28,7 @@ use crate::ids::RandomIds;
 use crate::ops::{ObjectCommit, PartCommit};
 use crate::options::EngineOptions;
 use crate::read::ObjectReader;
+use crate::recover::RecoveryDisks;
 use crate::testing::test_key;
 use crate::write::{ObjectWriter, WriteKind, WriteTarget};
 
@@ -176,6 +180,33 @@ impl World {
     pub(crate) async fn next_life(&self) -> Self {
         let engine = start(&self.options, self.engine.meta().clone(), &self.opener).await;
         Self::over(engine, Arc::clone(&self.opener), self.options.clone(), Arc::clone(&self.home)).await
+    }
+
+    /// The metadata is lost, and comes back as a new life from the newest snapshot that the disks list.
+    pub(crate) async fn recovered(&self) -> Self {
+        let disks = self.recovery_disks();
+        let (heard, found) = disks.snapshots().await;
+        let new = NewLife { life: heard + 1, began_ms: 1_000_000 };
+        let folder = self.home.path().join(format!("life-{}", new.life));
+        let mut import = MetaImport::begin(&folder, CLUSTER).unwrap();
+        disks.read_snapshot(&found[0], &test_key(), &mut |piece| import.add(piece)).await.unwrap();
+        import.begin_life(new).unwrap();
+        disks.record_life(new.life).await.unwrap();
+        import.finish().unwrap();
+        let meta = MetaOptions { folder, cluster_id: CLUSTER, voter: new.voter(), memory: false };
+        let meta = MetaHandle::start(meta, Arc::new(ManualClock::new(2_000_000))).await.unwrap();
+        let engine = start(&self.options, meta, &self.opener).await;
+        Self::over(engine, Arc::clone(&self.opener), self.options.clone(), Arc::clone(&self.home)).await
+    }
+
+    /// The disks as they are found without the metadata.
+    pub(crate) fn recovery_disks(&self) -> RecoveryDisks {
+        let contents = self.options.folders.iter().map(|disk| self.opener.content(&disk.folder));
+        let stores = contents.filter_map(|content| match content {
+            Content::Disk(disk) => Some(Arc::new(disk) as Arc<dyn ShardStore>),
+            _ => None,
+        });
+        RecoveryDisks::new(stores.collect())
     }
 
     async fn over(

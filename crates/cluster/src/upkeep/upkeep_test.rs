@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_erasure::ErasureProfile;
 use cairn_meta::MetaError;
 use cairn_proto::{Index, Slot};
 use cairn_shard_store::{DeleteOrder, DeleteReason, ShardStore};
@@ -11,7 +12,8 @@ use super::plan_inventory::WantedShard;
 use super::repair::RepairState;
 use super::testing::{Content, World, check_reader, folder};
 use super::{Pace, run};
-use crate::ops::EngineStatus;
+use crate::ops::{EngineStatus, ShortReport};
+use crate::options::ProfileChoice;
 use crate::write::WriteKind;
 
 const OBJECT: usize = 2_500_000;
@@ -378,6 +380,104 @@ async fn what_is_lost_for_good_does_not_pass_for_waiting() {
     world.settle().await;
     assert_eq!(lost(world.engine.status().await.unwrap()), (0, 0));
     assert_eq!(world.missing().await, 0);
+}
+
+/// Another disk that is away, and cannot make up for what is gone, does not turn a loss into waiting.
+#[tokio::test]
+async fn what_is_lost_is_lost_beside_a_disk_that_is_away() {
+    let world = World::new(6).await;
+    world.put("a", 100_000).await;
+    world.settle().await;
+    for number in 0..4 {
+        world.disk(number).close().await;
+        world.opener.put(&folder(number), if number < 3 { Content::Empty } else { Content::Missing });
+    }
+    world.settle().await;
+    world.inventories().await;
+    world.settle().await;
+    let status = world.engine.status().await.unwrap();
+    assert_eq!((status.lost_segments, status.missing_shards - status.lost_shards), (1, 0));
+    assert_eq!((status.short.away_shards, status.short.away_disks, status.short.unreadable), (0, 0, 0));
+    // A second object, of which only as much is away as can come back.
+    world.put("b", 100_000).await;
+    world.disk(4).close().await;
+    world.opener.put(&folder(4), Content::Missing);
+    world.settle().await;
+    assert_eq!(world.engine.status().await.unwrap().lost_segments, 1);
+}
+
+#[tokio::test]
+async fn what_disks_that_are_away_hold_is_short_of_redundancy() {
+    let world = World::new(6).await;
+    for key in ["a", "b", "c"] {
+        world.put(key, 100_000).await;
+    }
+    world.settle().await;
+    assert_eq!(world.engine.status().await.unwrap().short, ShortReport::default());
+    let away = |number| {
+        let (world, disk) = (&world, world.disk(number));
+        async move {
+            disk.close().await;
+            world.opener.put(&folder(number), Content::Missing);
+            world.settle().await;
+            world.engine.status().await.unwrap().short
+        }
+    };
+    away(0).await;
+    let two = away(1).await;
+    assert_eq!((two.segments, two.unreadable, two.away_shards, two.away_disks), (3, 0, 6, 2));
+    let three = away(2).await;
+    assert_eq!((three.segments, three.unreadable, three.away_shards, three.away_disks), (0, 3, 9, 3));
+    assert!(!three.at_least);
+    assert_eq!(world.missing().await, 0, "no row says that anything is missing");
+    // What a disk that serves lacks is counted too, once.
+    let (disk, key) = (world.disk(3), world.keys_on(&world.disk(3)).await[0]);
+    let pg = disk.header(key).await.unwrap().unwrap().pg;
+    disk.remove_shard(key);
+    let wanted = vec![WantedShard { pg, segment: key.segment, slot: key.slot }];
+    assert_eq!(world.up.report_missing(disk.id(), wanted).await.unwrap(), 1);
+    let short = world.engine.status().await.unwrap().short;
+    assert_eq!((short.segments, short.unreadable, short.away_shards), (0, 3, 9));
+}
+
+/// Two segments lack one shard each, and of one of them a disk that is away holds another.
+#[tokio::test]
+async fn what_disks_that_are_away_hold_counts_for_the_order_of_repair() {
+    let mut world =
+        World::with(7, |options| options.profile = ProfileChoice::Fixed(ErasureProfile::new(4, 2).unwrap())).await;
+    world.up.repair = RepairState::with_window(4);
+    for number in 0..40 {
+        world.put(&number.to_string(), 300_000).await;
+    }
+    world.settle().await;
+    let map = world.engine.shared().map.load();
+    let away = world.disk(6);
+    away.close().await;
+    world.opener.put(&folder(6), Content::Missing);
+    world.up.folders_step().await.unwrap();
+    let (mut endangered, mut others) = (0, 0);
+    for group in map.pgs.values() {
+        let pg = group.id;
+        let segments = world.engine.read_rows(move |view| view.segments(pg, None, 100)).await.unwrap();
+        let slot = group.slots.iter().position(|disk| *disk != away.id()).unwrap();
+        let (slot, disk) = (Slot(u8::try_from(slot).unwrap()), group.slots[slot]);
+        for (segment, _) in segments {
+            let wanted = WantedShard { pg, segment, slot };
+            assert_eq!(world.up.report_missing(disk, vec![wanted]).await.unwrap(), 1);
+            let count = if group.slots.contains(&away.id()) { &mut endangered } else { &mut others };
+            *count += 1;
+        }
+    }
+    assert!(endangered > 0 && others > 0, "{endangered} endangered, {others} others");
+    let mut steps = 0;
+    while world.missing().await > others {
+        world.up.repair_step().await.unwrap();
+        steps += 1;
+        assert!(steps < 200, "nothing is repaired");
+    }
+    let (missing, map) = (world.engine.read_rows(|view| view.missing(None, 100)).await.unwrap(), &map);
+    let left = missing.iter().filter(|(pg, _, _)| map.pgs[pg].slots.contains(&away.id())).count();
+    assert_eq!(left, 0, "what has no redundancy left waits behind what has");
 }
 
 #[tokio::test]

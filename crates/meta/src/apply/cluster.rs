@@ -149,12 +149,12 @@ mod tests {
         put(&mut world, 0, false).unwrap();
         assert!(matches!(put(&mut world, 0, false), Err(Refusal::Invalid(_))), "a piece twice");
         assert_eq!(world.query().snapshots().unwrap(), []);
-        assert_eq!(world.query().stale_snapshots().unwrap(), [Index(9)]);
+        assert_eq!(world.query().unfinished_snapshots().unwrap(), [Index(9)]);
         put(&mut world, 1, true).unwrap();
         assert!(matches!(put(&mut world, 2, true), Err(Refusal::Invalid(_))), "a piece behind the last one");
         let whole = world.query().snapshots().unwrap();
         assert_eq!((whole.len(), whole[0].snapshot, whole[0].extents.len()), (1, Index(9), 2));
-        assert_eq!(world.query().stale_snapshots().unwrap(), []);
+        assert_eq!(world.query().unfinished_snapshots().unwrap(), []);
         world.done(Command::RemoveSnapshot { snapshot: Index(9) });
         assert_eq!(world.query().garbage_totals().unwrap().bytes, 14);
         assert!(world.run(Command::RemoveSnapshot { snapshot: Index(9) }).is_err());

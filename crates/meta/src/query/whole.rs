@@ -38,7 +38,30 @@ impl Query<'_> {
     /// Only for failed storage and damaged rows.
     pub fn snapshots(&self) -> Result<Vec<WholeSnapshot>, RowsError> {
         let began = self.began_from()?;
-        let whole = self.pieces()?.into_iter().filter(|pieces| is_whole(pieces, began));
+        Ok(self.whole_snapshots()?.into_iter().filter(|whole| whole.snapshot > began).collect())
+    }
+
+    /// Snapshots of earlier lives whose pieces are all there, oldest first. Some may have been removed, and their segments
+    /// deleted, in the time that this life forgot.
+    ///
+    /// # Errors
+    /// Only for failed storage and damaged rows.
+    pub fn earlier_snapshots(&self) -> Result<Vec<WholeSnapshot>, RowsError> {
+        let began = self.began_from()?;
+        Ok(self.whole_snapshots()?.into_iter().filter(|whole| whole.snapshot <= began).collect())
+    }
+
+    /// Snapshots that lack their last piece.
+    ///
+    /// # Errors
+    /// Only for failed storage and damaged rows.
+    pub fn unfinished_snapshots(&self) -> Result<Vec<Index>, RowsError> {
+        let unfinished = self.pieces()?.into_iter().filter(|pieces| !is_whole(pieces));
+        Ok(unfinished.filter_map(|pieces| pieces.last().map(|piece| piece.snapshot)).collect())
+    }
+
+    fn whole_snapshots(&self) -> Result<Vec<WholeSnapshot>, RowsError> {
+        let whole = self.pieces()?.into_iter().filter(|pieces| is_whole(pieces));
         Ok(whole
             .map(|pieces| WholeSnapshot {
                 snapshot: pieces.last().map_or(Index(0), |piece| piece.snapshot),
@@ -46,17 +69,6 @@ impl Query<'_> {
                 extents: pieces.into_iter().flat_map(|piece| piece.extents).collect(),
             })
             .collect())
-    }
-
-    /// Snapshots that lack their last piece, and those of an earlier life: some of their segments may have been deleted
-    /// in the time that this life forgot.
-    ///
-    /// # Errors
-    /// Only for failed storage and damaged rows.
-    pub fn stale_snapshots(&self) -> Result<Vec<Index>, RowsError> {
-        let began = self.began_from()?;
-        let stale = self.pieces()?.into_iter().filter(|pieces| !is_whole(pieces, began));
-        Ok(stale.filter_map(|pieces| pieces.last().map(|piece| piece.snapshot)).collect())
     }
 
     /// The index of the snapshot that this life began from.
@@ -71,7 +83,7 @@ impl Query<'_> {
     }
 }
 
-/// Whether the pieces are those of a whole snapshot of the life that began from `began`.
-fn is_whole(pieces: &[SnapshotRow], began: Index) -> bool {
-    pieces.last().is_some_and(|piece| piece.last && piece.snapshot > began)
+/// Whether the pieces are those of a whole snapshot.
+fn is_whole(pieces: &[SnapshotRow]) -> bool {
+    pieces.last().is_some_and(|piece| piece.last)
 }

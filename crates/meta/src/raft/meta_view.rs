@@ -92,12 +92,21 @@ impl MetaView {
         Ok(self.query().snapshots()?)
     }
 
-    /// Snapshots that lack their last piece, and those of an earlier life.
+    /// Snapshots of earlier lives that are whole by the rows, oldest first. Some may have been removed, and their segments
+    /// deleted, in the time that this life forgot.
     ///
     /// # Errors
     /// [`MetaError::Damaged`] where a row cannot be read.
-    pub fn stale_snapshots(&self) -> Result<Vec<Index>, MetaError> {
-        Ok(self.query().stale_snapshots()?)
+    pub fn earlier_snapshots(&self) -> Result<Vec<WholeSnapshot>, MetaError> {
+        Ok(self.query().earlier_snapshots()?)
+    }
+
+    /// Snapshots that lack their last piece.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn unfinished_snapshots(&self) -> Result<Vec<Index>, MetaError> {
+        Ok(self.query().unfinished_snapshots()?)
     }
 
     /// All rows, to be written as a snapshot.

@@ -199,22 +199,32 @@ async fn what_was_committed_after_the_snapshot_is_never_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn snapshots_of_an_earlier_life_are_stale() {
+async fn snapshots_of_an_earlier_life_are_told_from_those_of_this_one() {
     let temp = tempfile::tempdir().unwrap();
     let mut group = Group::new(start(temp.path(), 1).await.unwrap()).await;
     let snapshot = group.meta.applied();
     let segments = vec![group.segment(1)];
     group.commit(Command::PutSnapshot { snapshot, piece: 0, segments, last: true }).await.unwrap();
+    let (half, segments) = (group.meta.applied(), vec![group.segment(2)]);
+    group.commit(Command::PutSnapshot { snapshot: half, piece: 0, segments, last: false }).await.unwrap();
+    let found = |view: &crate::MetaView| {
+        let indexes = |whole: Vec<crate::WholeSnapshot>| whole.iter().map(|row| row.snapshot).collect::<Vec<_>>();
+        (indexes(view.snapshots().unwrap()), indexes(view.earlier_snapshots().unwrap()))
+    };
     let view = group.meta.read().await.unwrap();
-    assert_eq!((view.snapshots().unwrap().len(), view.stale_snapshots().unwrap()), (1, vec![]));
+    assert_eq!((found(&view), view.unfinished_snapshots().unwrap()), ((vec![snapshot], vec![]), vec![half]));
     let pieces = group.export().await;
     group.meta.shutdown().await.unwrap();
     import(temp.path(), &pieces, 1);
     let meta = start(temp.path(), 2).await.unwrap();
     let view = meta.read().await.unwrap();
-    assert_eq!((view.snapshots().unwrap().len(), view.stale_snapshots().unwrap()), (0, vec![snapshot]));
+    assert_eq!((found(&view), view.unfinished_snapshots().unwrap()), ((vec![], vec![snapshot]), vec![half]));
     meta.propose(Command::RemoveSnapshot { snapshot }).await.unwrap();
-    assert_eq!(meta.read().await.unwrap().stale_snapshots().unwrap(), []);
+    assert_eq!(found(&meta.read().await.unwrap()), (vec![], vec![]));
+    let forgets = |view: &crate::MetaView| view.lives().unwrap().iter().any(crate::LifeRow::forgets);
+    assert!(forgets(&meta.read().await.unwrap()));
+    meta.propose(Command::DropForgotten {}).await.unwrap();
+    assert!(!forgets(&meta.read().await.unwrap()));
     meta.shutdown().await.unwrap();
 }
 

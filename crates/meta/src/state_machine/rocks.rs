@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options};
-use rocksdb::{ReadOptions, ReadTier};
+use rocksdb::{ReadOptions, ReadTier, SliceTransform};
 use rocksdb::{SnapshotWithThreadMode, WriteBatch, WriteOptions};
 
 use super::store::{CheckpointFolder, Rows, SnapshotData, StateStore};
+use crate::keys::{self, OBJECT_NAME_FILTER};
 use crate::rows::{Change, RowsError, RowsRead};
 
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
@@ -54,11 +55,28 @@ fn options(create: bool) -> Options {
     options.create_if_missing(create);
     options.set_paranoid_checks(true);
     options.set_block_based_table_factory(&table);
+    // A key that does not exist costs no read: an object is looked up by a scan of its versions, and beside whole keys
+    // the filters hold the names. Tables without names in their filter are read as before.
+    options.set_prefix_extractor(SliceTransform::create(OBJECT_NAME_FILTER, name_or_all, Some(has_name)));
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_keep_log_file_num(4);
     options.set_max_open_files(256);
     options
+}
+
+/// RocksDB asks only for keys that have a name; for others all of the key does no harm.
+fn name_or_all(key: &[u8]) -> &[u8] {
+    keys::object_name(key).unwrap_or(key)
+}
+
+fn has_name(key: &[u8]) -> bool {
+    keys::object_name(key).is_some()
+}
+
+/// Whether all keys of a range are rows of one object, so that the filters can tell that there are none.
+fn is_one_object(from: &[u8], end: &[u8]) -> bool {
+    keys::object_name(from).is_some_and(|name| end <= &keys::after_prefix(name.to_vec())[..])
 }
 
 impl RocksState {
@@ -156,6 +174,8 @@ impl RocksRows {
             return Ok(());
         }
         options.set_iterate_upper_bound(end);
+        // A range of several objects must see tables that do not hold the first one.
+        options.set_total_order_seek(!is_one_object(from, end));
         for row in self.snapshot.iterator_opt(IteratorMode::From(from, Direction::Forward), options) {
             let (key, value) = row.map_err(|error| failed(&error))?;
             if !visit(&key, &value) {
@@ -191,7 +211,11 @@ impl RowsRead for RocksRows {
 
 #[cfg(test)]
 mod tests {
+    use cairn_proto::{BucketId, Index, VersionId};
+    use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
+
     use super::*;
+    use crate::keys::Named;
 
     fn key(number: u32) -> Vec<u8> {
         format!("key-{number:06}").into_bytes()
@@ -211,6 +235,122 @@ mod tests {
         let done =
             if in_memory { rows.scan_in_memory(&from, &end, &mut visit) } else { rows.scan(&from, &end, &mut visit) };
         done.map(|()| found)
+    }
+
+    const OBJECTS: u64 = 4_000;
+
+    /// A flushed table of objects with even numbers, whose filter and index alone are in memory.
+    fn cold_objects(folder: &Path) -> RocksState {
+        let state = RocksState::open(folder, true).unwrap();
+        let row = |number| (object_row(number), Some(value(u32::try_from(number).unwrap())));
+        state.write((0..OBJECTS).map(|number| row(2 * number)).collect()).unwrap();
+        state.flush().unwrap();
+        drop(state);
+        let state = RocksState::open(folder, false).unwrap();
+        assert_eq!(versions(&state.rows(), 1, false).unwrap(), 0);
+        state
+    }
+
+    fn name(number: u64) -> String {
+        format!("folder/object {number:06}")
+    }
+
+    fn object_row(number: u64) -> Vec<u8> {
+        keys::object(BucketId(1), &name(number), VersionId { index: Index(number), ordinal: 0 })
+    }
+
+    /// How many versions of an object there are.
+    fn versions(rows: &Rows, number: u64, in_memory: bool) -> Result<usize, RowsError> {
+        let (range, mut found) = (Named::Object.of_key(BucketId(1), &name(number)), 0);
+        let mut visit = |_: &[u8], _: &[u8]| {
+            found += 1;
+            true
+        };
+        match in_memory {
+            true => rows.scan_in_memory(&range.from, &range.end, &mut visit),
+            false => rows.scan(&range.from, &range.end, &mut visit),
+        }
+        .map(|()| found)
+    }
+
+    fn blocks_read(work: impl FnOnce()) -> u64 {
+        set_perf_stats(PerfStatsLevel::EnableCount);
+        let mut context = PerfContext::default();
+        context.reset();
+        work();
+        let read = context.metric(PerfMetric::BlockReadCount);
+        set_perf_stats(PerfStatsLevel::Disable);
+        read
+    }
+
+    /// The odd numbers lie between the keys of the table: without the names in its filter each costs a block.
+    #[test]
+    fn an_object_that_does_not_exist_costs_no_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = cold_objects(folder.path());
+        let rows = state.rows();
+        let mut unsure = 0;
+        let read = blocks_read(|| {
+            for number in 0..OBJECTS {
+                match versions(&rows, 2 * number + 1, true) {
+                    Ok(found) => assert_eq!(found, 0),
+                    Err(RowsError::NotInMemory) => unsure += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                if number % 100 == 0 {
+                    assert_eq!(versions(&rows, 2 * number + 1, false).unwrap(), 0);
+                }
+            }
+        });
+        // The filter errs for one in a hundred.
+        assert!(read <= 3 && unsure < OBJECTS / 20, "{read} blocks read, {unsure} not known from memory");
+        let found = blocks_read(|| assert_eq!(versions(&rows, 2 * OBJECTS - 2, false).unwrap(), 1));
+        assert!(found > 0, "blocks are counted, and what is there is found");
+    }
+
+    /// A scan that begins at an object's name and goes on behind it sees what tables without that name hold.
+    #[test]
+    fn a_range_of_many_objects_sees_all_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = cold_objects(folder.path());
+        let from = Named::Object.of_key(BucketId(1), &name(1)).from;
+        let end = Named::Object.beginning(BucketId(1), "folder/").end;
+        let mut found = 0;
+        state
+            .rows()
+            .scan(&from, &end, &mut |_, _| {
+                found += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(found, OBJECTS - 1);
+    }
+
+    /// Tables that were written before their filters held names are read in full.
+    #[test]
+    fn tables_of_before_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut before = Options::default();
+        before.create_if_missing(true);
+        let mut table = BlockBasedOptions::default();
+        table.set_bloom_filter(FILTER_BITS, false);
+        before.set_block_based_table_factory(&table);
+        let db = DB::open(&before, folder.path()).unwrap();
+        for number in 0..100 {
+            db.put(object_row(2 * number), value(7)).unwrap();
+        }
+        db.flush().unwrap();
+        drop(db);
+        let state = RocksState::open(folder.path(), false).unwrap();
+        for number in 0..200 {
+            assert_eq!(versions(&state.rows(), number, false).unwrap(), usize::from(number % 2 == 0), "{number}");
+        }
+        state.write(vec![(object_row(1), Some(value(1)))]).unwrap();
+        state.flush().unwrap();
+        drop(state);
+        // An older program reads the new ones.
+        let db = DB::open(&before, folder.path()).unwrap();
+        assert!(db.get(object_row(1)).unwrap().is_some() && db.get(object_row(2)).unwrap().is_some());
     }
 
     /// Never a wrong answer: what is not in memory is told from what is not there.
