@@ -1,11 +1,11 @@
 //! One authenticated request on its way through an operation, and what all operations share.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use cairn_cluster::{Engine, EngineError};
 use cairn_meta::{BucketRow, Clock, EtagKind};
 use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use time::OffsetDateTime;
 
 use crate::{
@@ -55,7 +55,6 @@ const SENDING_BYTES: u64 = HTTP2_SEND_BUFFER_BYTES as u64 + 2 * (256 << 10);
 /// An authenticated request.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) version: Version,
     pub(crate) identity: Arc<Identity>,
     pub(crate) target: Target,
     pub(crate) query: Query,
@@ -104,11 +103,6 @@ impl Call {
     /// The bucket's row.
     pub(crate) async fn bucket(&self) -> Result<BucketRow, S3Error> {
         find_bucket(self.engine(), self.bucket_name()).await
-    }
-
-    /// How long the answer's body may stand still; none where the connection has no other and ends with it.
-    pub(crate) fn body_idle_max(&self) -> Option<Duration> {
-        (self.version == Version::HTTP_2).then_some(self.shared.options.idle_max)
     }
 
     /// Takes memory for reading so many bytes of an object and sending them.

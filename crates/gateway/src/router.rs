@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use cairn_s3::{Operation, Query, S3Error, S3ErrorCode, SigV4Options, Target, parse_target};
-use http::{Method, Request, Response, Version, request::Parts};
+use http::{Method, Request, Response, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
@@ -81,7 +81,7 @@ impl Router {
         record.key = target.key().unwrap_or_default().to_owned();
         let operation = Operation::route(&parts.method, &target, &query, &sender.headers)?;
         record.operation = operation.name();
-        let mut call = self.call(parts.version, sender, target, query, inbound);
+        let mut call = self.call(sender, target, query, inbound);
         let bytes = buffered_bytes(operation, &call);
         let slot = Arc::new(self.shared.admission.admit(&call.identity.access_key, bytes)?);
         record.slot = Some(Arc::clone(&slot));
@@ -95,10 +95,9 @@ impl Router {
         }
     }
 
-    fn call(&self, version: Version, sender: Authenticated, target: Target, query: Query, inbound: Inbound) -> Call {
+    fn call(&self, sender: Authenticated, target: Target, query: Query, inbound: Inbound) -> Call {
         Call {
             shared: Arc::clone(&self.shared),
-            version,
             identity: sender.identity,
             target,
             query,

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cairn_meta::BucketSettings;
 use cairn_s3::{RequestParts, sigv4::Signer};
 use http::HeaderMap;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -255,9 +254,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
 async fn tls_with_an_authority_of_our_own_in_both_versions_of_http() {
     let folder = tempfile::tempdir().unwrap();
     let tls = TlsMode::Authority { folder: folder.path().to_owned(), names: vec!["cache.test".to_owned()] };
-    // The plain client of the world cannot talk to it, so the bucket is made by hand.
-    let world = World::with_tls(tls).await;
-    world.engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
+    let world = World::with_tls(GatewayOptions { tls, ..GatewayOptions::default() }).await;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.path().join("ca.crt")).unwrap()).unwrap();
     for (protocol, name) in [("h2", "cache.test"), ("http/1.1", "localhost")] {

@@ -90,7 +90,7 @@ async fn open_body(call: &Call, reader: ObjectReader, slice: &Slice) -> Result<O
     let length = slice.range.end - slice.range.start;
     call.hold_read(length)?;
     let stream = reader.body(slice.range.clone());
-    let body = stream_body(&call.shared.tasks, stream, length, call.body_idle_max()).await.map_err(answer_for)?;
+    let body = stream_body(&call.shared.tasks, stream, length).await.map_err(answer_for)?;
     Ok(Opened { body, row })
 }
 
