@@ -11,7 +11,6 @@ use cairn_proto::{BucketId, UploadId, VersionId};
 
 use crate::error::EngineError;
 
-pub use objects::PartRange;
 pub use status::{DiskReport, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport, Service};
 
 /// What a commit of an object says beside its bytes.
