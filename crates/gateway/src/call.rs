@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use cairn_cluster::{Engine, EngineError};
-use cairn_meta::{BucketRow, Clock, EtagKind};
+use cairn_meta::{BucketRow, BucketSettings, Clock, EtagKind, ObjectRow};
 use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
 use http::HeaderMap;
 use time::OffsetDateTime;
@@ -106,14 +106,25 @@ impl Call {
     }
 
     /// Takes memory for reading so many bytes of an object and sending them.
-    pub(crate) fn hold_read(&self, bytes: u64) -> Result<(), S3Error> {
-        self.hold(self.engine().held_by_read(bytes).saturating_add(bytes.min(SENDING_BYTES)))
+    pub(crate) fn hold_read(&self, row: &ObjectRow, bytes: u64) -> Result<(), S3Error> {
+        self.hold(self.engine().held_by_read(row, bytes).saturating_add(bytes.min(SENDING_BYTES)))
+    }
+
+    /// Takes memory for writing so many bytes to a bucket, beside what admission took for receiving them.
+    pub(crate) fn hold_write(&self, to: BucketSettings, class: Option<&str>, bytes: u64) -> Result<(), S3Error> {
+        self.hold(self.engine().held_by_write(to, class, bytes))
     }
 
     /// Takes memory for a copy that moves so many bytes, and hashes them.
-    pub(crate) fn hold_copy(&self, bytes: u64) -> Result<(), S3Error> {
+    pub(crate) fn hold_copy(
+        &self,
+        from: &ObjectRow,
+        to: BucketSettings,
+        class: Option<&str>,
+        bytes: u64,
+    ) -> Result<(), S3Error> {
         let engine = self.engine();
-        let held = engine.held_by_read(bytes).saturating_add(engine.held_by_write(bytes));
+        let held = engine.held_by_read(from, bytes).saturating_add(engine.held_by_write(to, class, bytes));
         self.hold(held.saturating_add(bytes.min(HASHED_BYTES)))
     }
 

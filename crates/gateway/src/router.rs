@@ -117,8 +117,8 @@ impl Router {
     }
 }
 
-/// What an operation may hold in memory at most, as far as its headers tell. What reading an object takes is added once
-/// the object is known.
+/// What an operation may hold in memory at most, as far as its headers tell. What the engine takes is added once the
+/// object to be read, or the profile to be written, is known: before a body is asked for.
 fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
     const MIB: u64 = 1 << 20;
     let body_bytes = || {
@@ -127,10 +127,7 @@ fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
         length.unwrap_or(u64::MAX)
     };
     match operation {
-        Operation::PutObject | Operation::UploadPart => {
-            let bytes = body_bytes();
-            call.engine().held_by_write(bytes).saturating_add(bytes.min(HASHED_BYTES + RECEIVED_BYTES))
-        }
+        Operation::PutObject | Operation::UploadPart => body_bytes().min(HASHED_BYTES + RECEIVED_BYTES),
         Operation::DeleteObjects | Operation::CompleteMultipartUpload => body_bytes().saturating_mul(4).min(16 * MIB),
         Operation::ListObjects
         | Operation::ListObjectsV2

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cairn_meta::{BucketSettings, ProfileRow};
 use cairn_s3::{RequestParts, sigv4::Signer};
 use http::HeaderMap;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -162,6 +163,23 @@ async fn a_download_is_admitted_by_what_it_holds() {
     world.get("/bucket/key").await.expect_error(503, "SlowDown");
     world.send(ROOT, ask("GET", "/bucket/key").header("range", "bytes=0-99")).await.expect(206);
     world.send(ROOT, ask("HEAD", "/bucket/key")).await.expect(200);
+}
+
+/// What a write holds goes by the profile it is coded with: without parity, and one unit wide, it is little.
+#[tokio::test]
+async fn an_upload_is_admitted_by_what_its_buckets_profile_holds() {
+    let world = World::with(GatewayOptions { memory_bytes_max: 8 << 20, ..Default::default() }).await;
+    let profile = Some(ProfileRow { data: 1, parity: 0 });
+    let narrow = BucketSettings { profile, ..BucketSettings::default() };
+    world.engine.create_bucket("narrow", narrow, None).await.unwrap();
+    let put = |path| world.send(ROOT, ask("PUT", path).body(bytes_of(5 << 20)));
+    put("/bucket/key").await.expect_error(503, "SlowDown");
+    put("/narrow/key").await.expect(200);
+    for (path, status) in [("/bucket/parts", 503), ("/narrow/parts", 200)] {
+        let begun = world.send(ROOT, ask("POST", path).query("uploads")).await.expect(200);
+        let query = format!("partNumber=1&uploadId={}", begun.element("UploadId"));
+        world.send(ROOT, ask("PUT", path).query(&query).body(bytes_of(5 << 20))).await.expect(status);
+    }
 }
 
 #[tokio::test]

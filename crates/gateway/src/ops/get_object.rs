@@ -88,7 +88,7 @@ impl Opened {
 async fn open_body(call: &Call, reader: ObjectReader, slice: &Slice) -> Result<Opened, S3Error> {
     let row = without_body(reader.row());
     let length = slice.range.end - slice.range.start;
-    call.hold_read(length)?;
+    call.hold_read(reader.row(), length)?;
     let stream = reader.body(slice.range.clone());
     let body = stream_body(&call.shared.tasks, stream, length).await.map_err(answer_for)?;
     Ok(Opened { body, row })
