@@ -112,14 +112,14 @@ impl ObjectReader {
         key: &str,
         range: &UrlRange,
     ) -> Result<Self, EngineError> {
-        if let Some(seen) = shared.urls.find(range.url, bucket, key) {
+        if let Some(seen) = shared.urls.find(range, bucket, key) {
             if seen.hold.check().await.is_ok() {
                 return Ok(Self::of(shared, seen));
             }
-            shared.urls.forget(range.url);
+            shared.urls.let_go(range.url);
         }
         let (hold, row, _) = Hold::take(shared, bucket, key).await?;
-        if range.may_have_seen_another(&row) {
+        if !range.is_first && shared.urls.may_have_seen_another(range, &row) {
             return Err(EngineError::VersionUnknown);
         }
         let seen = SeenVersion { hold: Arc::new(hold), row: Arc::new(row) };

@@ -67,9 +67,14 @@ async fn open(call: &Call, bucket: &BucketRow, with_body: bool) -> Result<Object
     let Some((url, range)) = call.presigned.zip(range) else {
         return call.engine().open_object(bucket.id, call.key()).await;
     };
-    let signed_ms = u64::try_from(url.signed_at.unix_timestamp()).unwrap_or(0).saturating_mul(1000);
-    let is_first = range.as_bytes().trim_ascii() == FIRST_RANGE;
-    let range = UrlRange { url: UrlId(url.signature), signed_ms, is_first };
+    let range = UrlRange {
+        url: UrlId(url.signature),
+        signed_ms: u64::try_from(url.signed_at.unix_timestamp()).unwrap_or(0).saturating_mul(1000),
+        ahead_ms_max: u64::try_from(url.ahead_max.as_millis()).unwrap_or(u64::MAX),
+        now_ms: call.shared.clock.now_ms(),
+        bucket_created_ms: bucket.created_ms,
+        is_first: range.as_bytes().trim_ascii() == FIRST_RANGE,
+    };
     call.engine().open_range(bucket.id, call.key(), &range).await
 }
 
