@@ -169,6 +169,25 @@ fn libraries_do_not_print() {
     }
 }
 
+/// A row that is not cached is read from a disk, which would hold up all that shares the thread: on async threads it is
+/// fetched. A view may be handed to a thread where blocking is allowed.
+#[test]
+fn async_threads_read_no_rows() {
+    let mut files = Vec::new();
+    for layer in ["cluster", "gateway"] {
+        walk(&Path::new(ROOT).join("crates").join(layer), &mut files);
+    }
+    let mut fetched = 0;
+    for file in files.iter().filter(|file| !file.to_string_lossy().contains("test")) {
+        let text = fs::read_to_string(file).expect("a source file is text").replace(char::is_whitespace, "");
+        for asked in text.split(".local().").skip(1) {
+            assert!(asked.starts_with("fetch("), "{} reads rows on an async thread: fetch() them", file.display());
+            fetched += 1;
+        }
+    }
+    assert!(fetched > 3, "only {fetched} places were found");
+}
+
 fn walk(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

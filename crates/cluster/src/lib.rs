@@ -46,7 +46,7 @@ pub use label::{SegmentLabel, SegmentOwner};
 pub use map::ClusterMap;
 pub use ops::{
     Committed, DiskReport, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport, ObjectCommit, PartCommit,
-    PartRange, Service, ShortReport,
+    Service, ShortReport,
 };
 pub use options::{EngineOptions, ProfileChoice};
 pub use read::{ObjectBody, ObjectReader, UrlId, UrlRange};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use cairn_meta::{MetaHandle, PgRow, ProfileRow};
+use cairn_meta::{BucketSettings, MetaHandle, PgRow, ProfileRow};
 use cairn_proto::{BucketId, DiskId, PgId};
 use cairn_shard_store::{DiskState, FenceReason};
 
@@ -70,17 +70,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What the bytes of a bucket, and of a storage class, shall be coded with: the class's profile, else the bucket's,
-    /// else the server's.
-    pub(crate) fn want(&self, bucket: BucketId, class: Option<&str>) -> Result<Want, EngineError> {
+    /// What the bytes of a bucket, and of a storage class, shall be coded with.
+    pub(crate) async fn want(&self, bucket: BucketId, class: Option<&str>) -> Result<Want, EngineError> {
+        let row = self.meta.local().fetch(move |view| view.bucket_by_id(bucket)).await?;
         // A bucket that is gone meanwhile is found at the commit.
-        let settings = self.meta.local().bucket_by_id(bucket)?.map(|row| row.settings).unwrap_or_default();
+        let settings = row.map(|row| row.settings).unwrap_or_default();
+        self.want_by(settings, class).ok_or_else(|| EngineError::unavailable("there is no disk"))
+    }
+
+    /// The same where the bucket's settings are known: the class's profile, else the bucket's, else the server's.
+    pub(crate) fn want_by(&self, settings: BucketSettings, class: Option<&str>) -> Option<Want> {
         let of_class = class.and_then(|class| self.options.storage_classes.get(class)).copied().map(profile_row);
-        let profile = match of_class.or(settings.profile) {
-            Some(profile) => profile,
-            None => self.server_profile().ok_or_else(|| EngineError::unavailable("there is no disk"))?,
-        };
-        Ok(Want::new(profile, settings.cache))
+        let profile = of_class.or(settings.profile).or_else(|| self.server_profile())?;
+        Some(Want::new(profile, settings.cache))
     }
 
     /// The profile of what names none.

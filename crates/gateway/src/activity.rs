@@ -10,6 +10,7 @@ struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
     sending: AtomicBool,
+    sent: AtomicU64,
 }
 
 /// Shared by all that works on a connection.
@@ -42,9 +43,24 @@ impl Activity {
         self.0.sending.store(sending, Ordering::SeqCst);
     }
 
+    /// Whether bytes wait for the peer.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.0.sending.load(Ordering::SeqCst)
+    }
+
+    /// The socket took bytes.
+    pub(crate) fn add_sent(&self, bytes: u64) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the socket took so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody waits for anything on this connection.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.is_running() && !self.0.sending.load(Ordering::SeqCst)
+        !self.is_running() && !self.is_sending()
     }
 }
 

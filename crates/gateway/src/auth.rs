@@ -33,8 +33,10 @@ pub(crate) struct Authenticated {
 pub(crate) struct PresignedUrl {
     /// Its signature, which names it.
     pub(crate) signature: [u8; 32],
-    /// When it was signed, to the second.
+    /// When it was signed, to the second, by its signer's clock.
     pub(crate) signed_at: OffsetDateTime,
+    /// How far that clock may go ahead of ours at most.
+    pub(crate) ahead_max: Duration,
 }
 
 /// The options of the signature check.
@@ -69,7 +71,8 @@ pub(crate) async fn authenticate(
     let (host, verified) = verify_host(signed, host, forwarded_hosts(parts), &identity, read)?;
     let (headers, presigned) = match authentication {
         Authentication::Presigned(url) => {
-            let url = PresignedUrl { signature: url.signature(), signed_at: url.signed_at };
+            let (signature, signed_at) = (url.signature(), url.signed_at);
+            let url = PresignedUrl { signature, signed_at, ahead_max: options.clock_skew_max };
             (effective_headers(&parts.headers, query)?, Some(url))
         }
         _ => (parts.headers.clone(), None),

@@ -1,11 +1,11 @@
 //! One authenticated request on its way through an operation, and what all operations share.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use cairn_cluster::{Engine, EngineError};
-use cairn_meta::{BucketRow, Clock, EtagKind};
+use cairn_meta::{BucketRow, BucketSettings, Clock, EtagKind, ObjectRow};
 use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use time::OffsetDateTime;
 
 use crate::{
@@ -56,7 +56,6 @@ const SENDING_BYTES: u64 = HTTP2_SEND_BUFFER_BYTES as u64 + 2 * (256 << 10);
 /// An authenticated request.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) version: Version,
     pub(crate) identity: Arc<Identity>,
     pub(crate) target: Target,
     pub(crate) query: Query,
@@ -107,20 +106,26 @@ impl Call {
         find_bucket(self.engine(), self.bucket_name()).await
     }
 
-    /// How long the answer's body may stand still; none where the connection has no other and ends with it.
-    pub(crate) fn body_idle_max(&self) -> Option<Duration> {
-        (self.version == Version::HTTP_2).then_some(self.shared.options.idle_max)
+    /// Takes memory for reading so many bytes of an object and sending them.
+    pub(crate) fn hold_read(&self, row: &ObjectRow, bytes: u64) -> Result<(), S3Error> {
+        self.hold(self.engine().held_by_read(row, bytes).saturating_add(bytes.min(SENDING_BYTES)))
     }
 
-    /// Takes memory for reading so many bytes of an object and sending them.
-    pub(crate) fn hold_read(&self, bytes: u64) -> Result<(), S3Error> {
-        self.hold(self.engine().held_by_read(bytes).saturating_add(bytes.min(SENDING_BYTES)))
+    /// Takes memory for writing so many bytes to a bucket, beside what admission took for receiving them.
+    pub(crate) fn hold_write(&self, to: BucketSettings, class: Option<&str>, bytes: u64) -> Result<(), S3Error> {
+        self.hold(self.engine().held_by_write(to, class, bytes))
     }
 
     /// Takes memory for a copy that moves so many bytes, and hashes them.
-    pub(crate) fn hold_copy(&self, bytes: u64) -> Result<(), S3Error> {
+    pub(crate) fn hold_copy(
+        &self,
+        from: &ObjectRow,
+        to: BucketSettings,
+        class: Option<&str>,
+        bytes: u64,
+    ) -> Result<(), S3Error> {
         let engine = self.engine();
-        let held = engine.held_by_read(bytes).saturating_add(engine.held_by_write(bytes));
+        let held = engine.held_by_read(from, bytes).saturating_add(engine.held_by_write(to, class, bytes));
         self.hold(held.saturating_add(bytes.min(HASHED_BYTES)))
     }
 

@@ -25,6 +25,7 @@ mod router;
 mod secret;
 mod server;
 mod stall_guard;
+mod stream_watch;
 mod tasks;
 mod tls;
 

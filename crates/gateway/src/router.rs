@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use cairn_s3::{Operation, Query, S3Error, S3ErrorCode, SigV4Options, Target, parse_target};
-use http::{Method, Request, Response, Version, request::Parts};
+use http::{Method, Request, Response, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
@@ -81,7 +81,7 @@ impl Router {
         record.key = target.key().unwrap_or_default().to_owned();
         let operation = Operation::route(&parts.method, &target, &query, &sender.headers)?;
         record.operation = operation.name();
-        let mut call = self.call(parts.version, sender, target, query, inbound);
+        let mut call = self.call(sender, target, query, inbound);
         let bytes = buffered_bytes(operation, &call);
         let slot = Arc::new(self.shared.admission.admit(&call.identity.access_key, bytes)?);
         record.slot = Some(Arc::clone(&slot));
@@ -95,10 +95,9 @@ impl Router {
         }
     }
 
-    fn call(&self, version: Version, sender: Authenticated, target: Target, query: Query, inbound: Inbound) -> Call {
+    fn call(&self, sender: Authenticated, target: Target, query: Query, inbound: Inbound) -> Call {
         Call {
             shared: Arc::clone(&self.shared),
-            version,
             identity: sender.identity,
             target,
             query,
@@ -118,8 +117,8 @@ impl Router {
     }
 }
 
-/// What an operation may hold in memory at most, as far as its headers tell. What reading an object takes is added once
-/// the object is known.
+/// What an operation may hold in memory at most, as far as its headers tell. What the engine takes is added once the
+/// object to be read, or the profile to be written, is known: before a body is asked for.
 fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
     const MIB: u64 = 1 << 20;
     let body_bytes = || {
@@ -128,10 +127,7 @@ fn buffered_bytes(operation: Operation, call: &Call) -> u64 {
         length.unwrap_or(u64::MAX)
     };
     match operation {
-        Operation::PutObject | Operation::UploadPart => {
-            let bytes = body_bytes();
-            call.engine().held_by_write(bytes).saturating_add(bytes.min(HASHED_BYTES + RECEIVED_BYTES))
-        }
+        Operation::PutObject | Operation::UploadPart => body_bytes().min(HASHED_BYTES + RECEIVED_BYTES),
         Operation::DeleteObjects | Operation::CompleteMultipartUpload => body_bytes().saturating_mul(4).min(16 * MIB),
         Operation::ListObjects
         | Operation::ListObjectsV2

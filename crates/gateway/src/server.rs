@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     activity::Activity, options::GatewayOptions, refusals::Refusals, router::Router, stall_guard::StallGuard,
-    tasks::Tasks, tls::TlsSource,
+    stream_watch::StreamTasks, tasks::Tasks, tls::TlsSource,
 };
 
 /// Read buffer of an HTTP/1.1 connection; its headers must fit too.
@@ -29,7 +29,8 @@ const HTTP2_CONNECTION_WINDOW: u32 = 2 << 20;
 pub(crate) const HTTP2_SEND_BUFFER_BYTES: usize = 512 << 10;
 const HTTP2_FRAME_BYTES: u32 = 64 << 10;
 const HTTP2_HEADER_BYTES: u32 = 64 << 10;
-const HTTP2_STREAMS_MAX: u32 = 128;
+/// Streams of a connection at once.
+pub(crate) const HTTP2_STREAMS_MAX: u32 = 128;
 /// A pause after the kernel had no connection for us (no file descriptor left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,7 +94,7 @@ impl Server {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let builder = self.builder(is_http2);
+        let builder = self.builder(is_http2, &activity);
         let router = self.router.clone();
         let requests = activity.clone();
         let service = service_fn(move |request| {
@@ -117,8 +118,9 @@ impl Server {
         }
     }
 
-    fn builder(&self, is_http2: bool) -> auto::Builder<Tasks> {
-        let mut builder = auto::Builder::new(self.tasks.clone());
+    fn builder(&self, is_http2: bool, activity: &Activity) -> auto::Builder<StreamTasks> {
+        let (tasks, activity, idle_max) = (self.tasks.clone(), activity.clone(), self.options.idle_max);
+        let mut builder = auto::Builder::new(StreamTasks { tasks, activity, idle_max });
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -62,6 +62,12 @@ impl<T> StallGuard<T> {
 }
 
 impl<T: Backlog> StallGuard<T> {
+    fn count(&self, progress: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = progress {
+            self.activity.add_sent(u64::try_from(*bytes).unwrap_or(u64::MAX));
+        }
+    }
+
     fn watch<R>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         self.activity.set_sending(progress.is_pending());
         if progress.is_ready() {
@@ -100,6 +106,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for StallGuard<T> {
 impl<T: AsyncWrite + Backlog + Unpin> AsyncWrite for StallGuard<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.count(&progress);
         self.watch(context, progress)
     }
 
@@ -109,6 +116,7 @@ impl<T: AsyncWrite + Backlog + Unpin> AsyncWrite for StallGuard<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.count(&progress);
         self.watch(context, progress)
     }
 
@@ -168,8 +176,10 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_ends_the_write() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut guarded = StallGuard::new(ours, Duration::from_millis(20), Activity::default());
+        let activity = Activity::default();
+        let mut guarded = StallGuard::new(ours, Duration::from_millis(20), activity.clone());
         guarded.write_all(&[1; 4]).await.unwrap();
+        assert_eq!(activity.sent(), 4);
         assert_eq!(guarded.write_all(&[1; 4]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         // Once it takes bytes again, the next write has its full time.
         theirs.read_exact(&mut [0; 4]).await.unwrap();

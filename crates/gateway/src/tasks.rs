@@ -62,17 +62,6 @@ impl Tasks {
     }
 }
 
-/// Lets hyper spawn its HTTP/2 streams as tasks of ours.
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, work: F) {
-        self.spawn(work);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

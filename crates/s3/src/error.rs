@@ -61,6 +61,7 @@ codes! {
     InvalidDigest "InvalidDigest" 400 "Content-MD5 must be 16 bytes in base64";
     InvalidLocationConstraint "InvalidLocationConstraint" 400 "this location is not known";
     InvalidPart "InvalidPart" 400 "a named part was not uploaded, or its ETag or checksum is another";
+    InvalidPartNumber "InvalidPartNumber" 416 "the object has no part of this number";
     InvalidPartOrder "InvalidPartOrder" 400 "list the parts in ascending order of their numbers, each once";
     InvalidRange "InvalidRange" 416 "the range begins behind the end of the object";
     InvalidRequest "InvalidRequest" 400 "the request is not valid";

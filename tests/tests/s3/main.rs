@@ -2,7 +2,9 @@
 
 mod aws_sdk;
 mod bench;
+mod logs;
 mod memory;
+mod metrics;
 mod runner;
 mod tls_reload;
 

@@ -1,11 +1,11 @@
 //! Multipart uploads.
 
 use bytes::Bytes;
-use cairn_meta::{Attributes, ChosenPart, UploadQuery};
+use cairn_meta::{Attributes, ChosenPart, PartRef, UploadQuery};
 use cairn_proto::UploadId;
 
 use crate::error::EngineError;
-use crate::ops::{PartCommit, PartRange};
+use crate::ops::PartCommit;
 use crate::options::EngineOptions;
 use crate::testing::{World, bytes_of, options};
 use crate::write::{OwnUpload, WriteKind, WriteTarget};
@@ -57,10 +57,10 @@ async fn parts_in_any_order_make_the_object() {
     let again = complete(&world, upload, vec![chosen(2), chosen(9)]).await.unwrap();
     assert_eq!(first, again);
     assert!(world.get("key").await.unwrap() == [large.clone(), last.clone()].concat());
-    let row = world.open("key").await.unwrap().row().clone();
+    let reader = world.open("key").await.unwrap();
     let split = u64::try_from(large.len()).unwrap();
-    let expected = vec![PartRange { number: 2, range: 0..split }, PartRange { number: 9, range: split..split + 77 }];
-    assert_eq!(world.engine.part_ranges(&row), expected);
+    let expected = [PartRef { number: 2, bytes: split }, PartRef { number: 9, bytes: 77 }];
+    assert_eq!(reader.uploaded_parts().await.unwrap(), expected);
     assert!(
         world.get_range("key", split - 2..split + 2).await.unwrap() == [&large[large.len() - 2..], &last[..2]].concat()
     );

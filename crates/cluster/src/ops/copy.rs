@@ -27,7 +27,7 @@ impl Engine {
     pub async fn copy_object(&self, source: &ObjectReader, to: ObjectCommit) -> Result<Committed, EngineError> {
         let range = 0..source.row().bytes;
         let class = to.attributes.storage_class.clone();
-        let want = self.shared().want(to.bucket, class.as_deref())?;
+        let want = self.shared().want(to.bucket, class.as_deref()).await?;
         // Inline bytes are sealed for their key: the copy's are sealed anew.
         if !source.row().body.is_inline() {
             let mut references = References::new(self, source, range.clone(), want);
@@ -121,7 +121,7 @@ impl Engine {
         self.check_part_bytes(range.end - range.start)?;
         let inline = source.row().body.is_inline() || range.is_empty();
         let class = self.upload(part.bucket, &part.key, part.upload).await?.attributes.storage_class;
-        let want = self.shared().want(part.bucket, class.as_deref())?;
+        let want = self.shared().want(part.bucket, class.as_deref()).await?;
         let mut references = References::new(self, source, range.clone(), want);
         let reference = if inline { None } else { references.next().await? };
         // A part has one row: what a row cannot list is written anew.

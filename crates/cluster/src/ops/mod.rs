@@ -12,7 +12,6 @@ use cairn_proto::{BucketId, UploadId, VersionId};
 
 use crate::error::EngineError;
 
-pub use objects::PartRange;
 pub use short::ShortReport;
 pub use status::{DiskReport, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport, Service};
 

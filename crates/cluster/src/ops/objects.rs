@@ -1,8 +1,6 @@
 //! Objects: writing, opening, deleting, listing.
 
-use std::ops::Range;
-
-use cairn_meta::{Body, Command, ListPage, ListQuery, MetaError, MetaView, ObjectRow, Preconditions, Refusal, Reply};
+use cairn_meta::{Command, ListPage, ListQuery, MetaError, MetaView, Preconditions, Refusal, Reply};
 use cairn_proto::BucketId;
 
 use super::{Committed, ObjectCommit, unexpected_reply};
@@ -10,15 +8,6 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::read::{ObjectReader, UrlRange};
 use crate::write::{self, ObjectWriter, StoredBytes, WriteTarget};
-
-/// The bytes of an object that came as one part.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PartRange {
-    /// The part's number.
-    pub number: u16,
-    /// Its place in the object.
-    pub range: Range<u64>,
-}
 
 impl Engine {
     /// Begins to write bytes. Nothing is visible before the commit.
@@ -54,21 +43,6 @@ impl Engine {
     /// earlier ranges were of.
     pub async fn open_range(&self, bucket: BucketId, key: &str, range: &UrlRange) -> Result<ObjectReader, EngineError> {
         ObjectReader::open_range(self.shared(), bucket, key, range).await
-    }
-
-    /// The parts an object was made of, or the whole of it as part 1.
-    #[must_use]
-    pub fn part_ranges(&self, row: &ObjectRow) -> Vec<PartRange> {
-        let Body::Parts { parts, .. } = &row.body else {
-            return vec![PartRange { number: 1, range: 0..row.bytes }];
-        };
-        let mut start = 0;
-        let mut ranges = Vec::with_capacity(parts.len());
-        for part in parts {
-            ranges.push(PartRange { number: part.number, range: start..start + part.bytes });
-            start += part.bytes;
-        }
-        ranges
     }
 
     /// Deletes objects, at most 1,000; per key whether there was one, or why it stays.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cairn_meta::{Body, MetaView, ObjectRow};
+use cairn_meta::{Body, MetaView, ObjectRow, PartRef};
 use cairn_proto::{BucketId, VersionId, WriterId};
 
 use crate::error::EngineError;
@@ -13,6 +13,7 @@ use crate::read::ObjectBody;
 use crate::read::url_versions::{SeenVersion, UrlRange};
 use crate::sealing::{Purpose, place_of_inline};
 use crate::shared::Shared;
+use crate::write::is_own_part;
 
 /// Keeps a version's bytes readable until dropped.
 ///
@@ -111,14 +112,14 @@ impl ObjectReader {
         key: &str,
         range: &UrlRange,
     ) -> Result<Self, EngineError> {
-        if let Some(seen) = shared.urls.find(range.url, bucket, key) {
+        if let Some(seen) = shared.urls.find(range, bucket, key) {
             if seen.hold.check().await.is_ok() {
                 return Ok(Self::of(shared, seen));
             }
-            shared.urls.forget(range.url);
+            shared.urls.let_go(range.url);
         }
         let (hold, row, _) = Hold::take(shared, bucket, key).await?;
-        if range.may_have_seen_another(&row) {
+        if !range.is_first && shared.urls.may_have_seen_another(range, &row) {
             return Err(EngineError::VersionUnknown);
         }
         let seen = SeenVersion { hold: Arc::new(hold), row: Arc::new(row) };
@@ -145,6 +146,23 @@ impl ObjectReader {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.hold.key
+    }
+
+    /// The parts that its client uploaded it in; none where it came as one, though its row may name parts of our own.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read.
+    pub async fn uploaded_parts(&self) -> Result<&[PartRef], EngineError> {
+        let Body::Parts { upload, parts } = &self.row.body else { return Ok(&[]) };
+        let Some(first) = parts.first() else { return Ok(&[]) };
+        let (upload, number) = (*upload, first.number);
+        // The hold keeps the rows of the parts.
+        let part = self.shared.meta.local().fetch(move |view| view.part(upload, number)).await?;
+        let part = part.ok_or_else(|| EngineError::unavailable("the parts of the object are gone"))?;
+        if is_own_part(number, &part.etag) {
+            return Ok(&[]);
+        }
+        Ok(parts)
     }
 
     /// Its bytes in a range, which is cut to the object's length.

@@ -22,5 +22,5 @@ pub use stored::StoredBytes;
 pub(crate) use commit::{commit_object, commit_part};
 pub(crate) use lane::LANE_UNITS_MAX;
 pub(crate) use object::check_part_bytes;
-pub(crate) use own_upload::OwnUpload;
+pub(crate) use own_upload::{OwnUpload, is_own_part};
 pub(crate) use snapshot::commit_snapshot;

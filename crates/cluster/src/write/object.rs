@@ -224,7 +224,10 @@ impl ObjectWriter {
     async fn begin_segment(&mut self, bytes: u64) -> Result<(), EngineError> {
         let want = match self.want {
             Some(want) => want,
-            None => *self.want.insert(self.shared.want(self.target.bucket, self.target.class.as_deref())?),
+            None => {
+                let want = self.shared.want(self.target.bucket, self.target.class.as_deref()).await?;
+                *self.want.insert(want)
+            }
         };
         let place = SegmentPlace { owner: Arc::clone(&self.owner), offset: self.placed, bytes, want };
         self.current = Some(SegmentWriter::begin(&self.shared, &place, &[]).await?);

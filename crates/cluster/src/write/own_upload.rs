@@ -39,7 +39,7 @@ impl<'a> OwnUpload<'a> {
     /// The next part, to be put by the caller.
     pub(crate) fn next_part(&mut self) -> Result<ChosenPart, EngineError> {
         let number = u16::try_from(self.parts.len() + 1).map_err(|_| EngineError::invalid("too many parts"))?;
-        let part = ChosenPart { number, etag: format!("{number:032x}"), checksum: None };
+        let part = ChosenPart { number, etag: etag_of(number), checksum: None };
         self.parts.push(part.clone());
         Ok(part)
     }
@@ -78,6 +78,16 @@ impl<'a> OwnUpload<'a> {
             tracing::warn!(%error, upload = %self.id, "the upload of a failed large object stays until its writer is closed");
         }
     }
+}
+
+/// The ETag of a part of our own: no bytes have it.
+fn etag_of(number: u16) -> String {
+    format!("{number:032x}")
+}
+
+/// Whether a part is of an upload of our own: its object came from the client as one.
+pub(crate) fn is_own_part(number: u16, etag: &str) -> bool {
+    etag == etag_of(number)
 }
 
 fn told(error: EngineError) -> EngineError {

@@ -8,6 +8,6 @@ mod payload;
 
 pub(crate) use digester::{Digester, HELD_BYTES as HASHED_BYTES};
 pub(crate) use hasher::Hasher;
-pub(crate) use outgoing::{AnswerBody, stream_body};
+pub(crate) use outgoing::{AnswerBody, SLICE_BYTES, stream_body};
 pub(crate) use patient::Outcome;
 pub(crate) use payload::{Inbound, Payload, PayloadOptions};

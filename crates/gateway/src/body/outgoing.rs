@@ -1,16 +1,12 @@
 //! The body of an answer.
 //!
-//! A large one is fed by a task of its own through a channel of one piece. On HTTP/1 the connection carries this body
-//! alone, and its guard ends both when the client takes nothing for a while. On HTTP/2 other streams may move while this
-//! one stands: there the body is handed out in slices, and the task that sees none taken for a while ends and lets go of
-//! the object, whatever the connection does.
+//! A large one is fed by a task of its own through a channel of one piece. On HTTP/1 pieces go out as they are: the
+//! connection carries this body alone, and its guard ends both when the client takes nothing for a while. On HTTP/2 other
+//! streams may move while this one stands: there every body is handed out in slices, and each is told to the watch over
+//! the stream.
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,80 +15,48 @@ use bytes::Bytes;
 use cairn_cluster::EngineError;
 use futures_util::{Stream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::patient::{Next, Patient, Work};
-use crate::{record::Record, tasks::Tasks};
+use crate::{record::Record, stream_watch::Sending, tasks::Tasks};
 
 /// What an HTTP/2 stream is handed at once: a frame of the usual size.
-const SLICE_BYTES: usize = 16 << 10;
+pub(crate) const SLICE_BYTES: usize = 16 << 10;
 
 /// The body ended before its length: the connection must break, the status line is out.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer's body cannot be sent to its end")]
 pub(crate) struct BrokenBody;
 
+/// Where the next piece comes from.
 enum Source {
-    Empty,
-    Whole(Option<Bytes>),
-    Pieces(Pieces),
+    End,
+    Whole(Bytes),
+    Pieces {
+        pieces: mpsc::Receiver<Bytes>,
+        /// Bytes that are still to come.
+        left: u64,
+    },
     Patient(Patient),
 }
 
-/// A body that comes in pieces.
-struct Pieces {
-    pieces: mpsc::Receiver<Bytes>,
-    /// Bytes that are still to be handed out.
-    left: u64,
-    /// What is left of the present piece.
-    piece: Bytes,
-    /// Where it is handed out in slices: when the last one was.
-    taken: Option<Taken>,
-}
-
-impl Pieces {
-    /// The next bytes; none where the source has not what was promised.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.piece.is_empty() {
-            let next = ready!(self.pieces.poll_recv(context)).filter(|piece| bytes_of(piece) <= self.left);
-            let Some(piece) = next else { return Poll::Ready(None) };
-            self.left -= bytes_of(&piece);
-            self.piece = piece;
+impl Source {
+    fn is_at_end(&self) -> bool {
+        match self {
+            Self::End => true,
+            Self::Whole(_) | Self::Patient(_) => false,
+            Self::Pieces { left, .. } => *left == 0,
         }
-        let slice = match &self.taken {
-            Some(taken) => {
-                taken.now();
-                self.piece.split_to(self.piece.len().min(SLICE_BYTES))
-            }
-            None => std::mem::take(&mut self.piece),
-        };
-        Poll::Ready(Some(slice))
     }
 
-    fn bytes_left(&self) -> u64 {
-        self.left + bytes_of(&self.piece)
-    }
-}
-
-/// When the client's stream last took a slice.
-#[derive(Clone)]
-struct Taken {
-    begin: Instant,
-    at_ms: Arc<AtomicU64>,
-}
-
-impl Taken {
-    fn new() -> Self {
-        Self { begin: Instant::now(), at_ms: Arc::default() }
-    }
-
-    fn now(&self) {
-        let ms = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.at_ms.store(ms, Ordering::Relaxed);
-    }
-
-    fn last(&self) -> Instant {
-        self.begin + Duration::from_millis(self.at_ms.load(Ordering::Relaxed))
+    /// Bytes that are still to come, where that is known.
+    fn bytes_left(&self) -> Option<u64> {
+        match self {
+            Self::End => Some(0),
+            Self::Whole(bytes) => Some(bytes_of(bytes)),
+            Self::Pieces { left, .. } => Some(*left),
+            Self::Patient(_) => None,
+        }
     }
 }
 
@@ -103,44 +67,92 @@ fn bytes_of(bytes: &Bytes) -> u64 {
 /// The body of an answer, with the request's record, which is written when the last byte is out.
 pub(crate) struct AnswerBody {
     source: Source,
+    /// What is left of the piece that is being handed out.
+    piece: Bytes,
+    /// On HTTP/2: who is told of each slice.
+    sending: Option<Sending>,
     record: Option<Record>,
 }
 
 impl AnswerBody {
+    fn of(source: Source) -> Self {
+        Self { source, piece: Bytes::new(), sending: None, record: None }
+    }
+
     /// No body.
     pub(crate) fn empty() -> Self {
-        Self { source: Source::Empty, record: None }
+        Self::of(Source::End)
     }
 
     /// A body in memory.
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { source: if bytes.is_empty() { Source::Empty } else { Source::Whole(Some(bytes)) }, record: None }
+        Self::of(if bytes.is_empty() { Source::End } else { Source::Whole(bytes) })
     }
 
     /// A document that is not there yet: a blank comes each `pause` until it is.
     pub(crate) fn patient(work: Work, pause: Duration) -> Self {
-        Self { source: Source::Patient(Patient::new(work, pause)), record: None }
+        Self::of(Source::Patient(Patient::new(work, pause)))
     }
 
     /// The bytes of a body in memory.
     pub(crate) fn into_whole(mut self) -> Bytes {
         match &mut self.source {
-            Source::Whole(bytes) => bytes.take().unwrap_or_default(),
+            Source::Whole(bytes) => std::mem::take(bytes),
             _ => Bytes::new(),
         }
     }
 
-    /// Gives the body its request's record.
+    /// Gives the body its request's record, and the watch over the stream it is sent on.
     pub(crate) fn attach(&mut self, record: Record) {
         self.record = Some(record);
+        self.sending = Sending::current();
     }
 
-    fn count(&mut self, bytes: usize) {
-        if let Some(record) = &mut self.record {
-            record.bytes_out += u64::try_from(bytes).unwrap_or(u64::MAX);
-        }
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenBody>>> {
+        let piece = match &mut self.source {
+            Source::End | Source::Pieces { left: 0, .. } => return Poll::Ready(None),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::End;
+                bytes
+            }
+            Source::Pieces { pieces, left } => {
+                let Some(piece) = ready!(pieces.poll_recv(context)).filter(|piece| bytes_of(piece) <= *left) else {
+                    // The source has not what was promised.
+                    return Poll::Ready(Some(Err(BrokenBody)));
+                };
+                *left -= bytes_of(&piece);
+                piece
+            }
+            Source::Patient(patient) => match ready!(patient.poll_next(context)) {
+                Next::More(bytes) => bytes,
+                Next::Last(document, code) => {
+                    self.source = Source::End;
+                    if let Some(record) = &mut self.record {
+                        record.code = code;
+                    }
+                    document
+                }
+            },
+        };
+        Poll::Ready(Some(Ok(piece)))
     }
+
+    /// What is handed out at once.
+    fn take_slice(&mut self) -> Bytes {
+        let Some(sending) = &self.sending else { return std::mem::take(&mut self.piece) };
+        sending.offer();
+        let length = slice_length(self.piece.len(), self.source.is_at_end());
+        self.piece.split_to(length)
+    }
+}
+
+/// The very last byte goes alone. hyper hands a slice to h2 as soon as the window has room for one byte of it: once it
+/// takes that byte, the client has granted all before it, and nothing of the body is left that no watch sees.
+fn slice_length(piece: usize, is_last: bool) -> usize {
+    let length = piece.min(SLICE_BYTES);
+    if is_last && length == piece && length > 1 { length - 1 } else { length }
 }
 
 impl Body for AnswerBody {
@@ -151,46 +163,32 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let piece = match &mut self.source {
-            Source::Empty => None,
-            Source::Whole(bytes) => bytes.take(),
-            Source::Pieces(pieces) if pieces.bytes_left() == 0 => None,
-            Source::Pieces(pieces) => match ready!(pieces.poll_next(context)) {
-                Some(piece) => Some(piece),
-                None => return Poll::Ready(Some(Err(BrokenBody))),
-            },
-            Source::Patient(patient) => match ready!(patient.poll_next(context)) {
-                Next::More(bytes) => Some(bytes),
-                Next::Last(document, code) => {
-                    self.source = Source::Empty;
-                    if let Some(record) = &mut self.record {
-                        record.code = code;
-                    }
-                    Some(document)
-                }
-            },
-        };
-        if let Some(piece) = &piece {
-            self.count(piece.len());
+        let body = &mut *self;
+        if body.piece.is_empty() {
+            let next = body.poll_piece(context);
+            if let (Poll::Pending, Some(sending)) = (&next, &body.sending) {
+                sending.wait_for_source();
+            }
+            match ready!(next) {
+                None => return Poll::Ready(None),
+                Some(Err(broken)) => return Poll::Ready(Some(Err(broken))),
+                Some(Ok(piece)) => body.piece = piece,
+            }
         }
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+        let slice = body.take_slice();
+        if let Some(record) = &mut body.record {
+            record.bytes_out += bytes_of(&slice);
+        }
+        Poll::Ready(Some(Ok(Frame::data(slice))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Empty | Source::Whole(None) => true,
-            Source::Whole(Some(_)) | Source::Patient(_) => false,
-            Source::Pieces(pieces) => pieces.bytes_left() == 0,
-        }
+        self.piece.is_empty() && self.source.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty | Source::Whole(None) => SizeHint::with_exact(0),
-            Source::Whole(Some(bytes)) => SizeHint::with_exact(bytes_of(bytes)),
-            Source::Pieces(pieces) => SizeHint::with_exact(pieces.bytes_left()),
-            Source::Patient(_) => SizeHint::default(),
-        }
+        let left = self.source.bytes_left();
+        left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + bytes_of(&self.piece)))
     }
 }
 
@@ -204,17 +202,11 @@ impl Drop for AnswerBody {
 }
 
 /// Makes a body of `length` bytes from a stream. The first piece is awaited, so that an object that cannot be read
-/// is an error with a status. With `idle_max` the object is let go of when no byte was taken for so long; without, the
-/// connection sees to it.
+/// is an error with a status.
 ///
 /// # Errors
 /// The first piece cannot be read.
-pub(crate) async fn stream_body<S>(
-    tasks: &Tasks,
-    mut stream: S,
-    length: u64,
-    idle_max: Option<Duration>,
-) -> Result<AnswerBody, EngineError>
+pub(crate) async fn stream_body<S>(tasks: &Tasks, mut stream: S, length: u64) -> Result<AnswerBody, EngineError>
 where
     S: Stream<Item = Result<Bytes, EngineError>> + Send + Unpin + 'static,
 {
@@ -227,24 +219,18 @@ where
         return Ok(AnswerBody::whole(first));
     }
     let (sender, pieces) = mpsc::channel(1);
-    let taken = idle_max.map(|_| Taken::new());
-    tasks.spawn(feed(first, stream, sender, taken.clone().zip(idle_max)));
-    Ok(AnswerBody { source: Source::Pieces(Pieces { pieces, left: length, piece: Bytes::new(), taken }), record: None })
+    tasks.spawn(feed(first, stream, sender));
+    Ok(AnswerBody::of(Source::Pieces { pieces, left: length }))
 }
 
 /// Hands pieces over until the stream ends, fails, or nobody takes them.
-async fn feed<S>(first: Bytes, mut stream: S, sender: mpsc::Sender<Bytes>, watched: Option<(Taken, Duration)>)
+async fn feed<S>(first: Bytes, mut stream: S, sender: mpsc::Sender<Bytes>)
 where
     S: Stream<Item = Result<Bytes, EngineError>> + Send + Unpin,
 {
     let mut piece = Some(first);
     while let Some(bytes) = piece.take() {
-        let sent = tokio::select! {
-            biased;
-            sent = sender.send(bytes) => sent,
-            () = stands_still(watched.as_ref()) => return tracing::debug!("a download stood still and was ended"),
-        };
-        if sent.is_err() {
+        if sender.send(bytes).await.is_err() {
             return;
         }
         piece = match stream.next().await {
@@ -255,28 +241,18 @@ where
     }
 }
 
-/// Resolves once nothing of a watched body was taken for its limit, counted from now at the earliest.
-async fn stands_still(watched: Option<&(Taken, Duration)>) {
-    let Some((taken, idle_max)) = watched else { return std::future::pending().await };
-    let begin = Instant::now();
-    loop {
-        let end = taken.last().max(begin) + *idle_max;
-        if Instant::now() >= end {
-            return;
-        }
-        tokio::time::sleep_until(end).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
     use http_body_util::BodyExt;
 
     use super::{super::patient::Outcome, *};
+    use crate::activity::Activity;
 
-    /// As on HTTP/1, and as on HTTP/2.
-    const IDLE: [Option<Duration>; 2] = [None, Some(Duration::from_secs(60))];
+    /// As it goes out on HTTP/1, and on HTTP/2.
+    fn sendings() -> [Option<Sending>; 2] {
+        [None, Some(Sending::new(Activity::default()))]
+    }
 
     fn pieces(sizes: &[usize]) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + Unpin + 'static {
         let pieces: Vec<_> = sizes.iter().map(|size| Ok(Bytes::from(vec![7; *size]))).collect();
@@ -286,11 +262,12 @@ mod tests {
     #[tokio::test]
     async fn pieces_arrive_whole() {
         let tasks = Tasks::default();
-        for idle_max in IDLE {
+        for sending in sendings() {
             for (sizes, length) in
-                [(&[][..], 0), (&[5][..], 5), (&[5, 6, 7][..], 18), (&[5, SLICE_BYTES + 1][..], 16_390)]
+                [(&[][..], 0), (&[1][..], 1), (&[5][..], 5), (&[5, 6, 7][..], 18), (&[5, SLICE_BYTES + 1][..], 16_390)]
             {
-                let body = stream_body(&tasks, pieces(sizes), length, idle_max).await.unwrap();
+                let mut body = stream_body(&tasks, pieces(sizes), length).await.unwrap();
+                body.sending = sending.clone();
                 assert_eq!(body.size_hint().exact(), Some(length));
                 let bytes = body.collect().await.unwrap().to_bytes();
                 assert_eq!(bytes.len() as u64, length);
@@ -301,46 +278,34 @@ mod tests {
     #[tokio::test]
     async fn a_short_or_long_stream_breaks_the_body() {
         let tasks = Tasks::default();
-        for idle_max in IDLE {
+        for sending in sendings() {
             for (sizes, length) in [(&[5, 6][..], 12), (&[5, 6][..], 10)] {
-                let body = stream_body(&tasks, pieces(sizes), length, idle_max).await.unwrap();
+                let mut body = stream_body(&tasks, pieces(sizes), length).await.unwrap();
+                body.sending = sending.clone();
                 assert!(body.collect().await.is_err());
             }
-            let none = stream_body(&tasks, pieces(&[]), 3, idle_max).await;
+            let none = stream_body(&tasks, pieces(&[]), 3).await;
             assert!(none.is_err(), "no first piece is an error with a status");
         }
     }
 
     #[tokio::test]
-    async fn a_download_that_stands_still_lets_go_of_its_object() {
-        let (held, let_go) = tokio::sync::oneshot::channel::<()>();
-        let endless = Box::pin(stream::repeat_with(move || {
-            let _held = &held;
-            Ok(Bytes::from_static(b"12345"))
-        }));
-        let idle_max = Some(Duration::from_millis(20));
-        let mut body = stream_body(&Tasks::default(), endless, 1000, idle_max).await.unwrap();
-        body.frame().await.unwrap().unwrap();
-        // The sender is dropped with the stream, while the body still stands.
-        assert!(let_go.await.is_err());
-        assert!(body.collect().await.is_err());
-    }
-
-    /// Each piece takes longer than the limit, but no slice of it does.
-    #[tokio::test]
-    async fn a_slow_download_that_moves_is_not_ended() {
-        const PIECE: usize = 256 << 10;
-        const BYTES_A_MS: usize = 512;
-        let (sizes, idle_max) = ([PIECE; 4], Duration::from_millis(200));
-        let length = sizes.iter().sum::<usize>() as u64;
-        let mut body = stream_body(&Tasks::default(), pieces(&sizes), length, Some(idle_max)).await.unwrap();
-        let mut got = 0;
-        while let Some(frame) = body.frame().await {
-            let bytes = frame.expect("it moves").into_data().unwrap().len();
-            got += bytes as u64;
-            tokio::time::sleep(Duration::from_millis((bytes / BYTES_A_MS) as u64)).await;
+    async fn on_a_stream_slices_are_small_and_the_last_byte_goes_alone() {
+        let tasks = Tasks::default();
+        let large = stream_body(&tasks, pieces(&[2 * SLICE_BYTES, 5]), 2 * SLICE_BYTES as u64 + 5).await.unwrap();
+        for (mut body, expected) in [
+            (AnswerBody::whole("12345"), vec![4, 1]),
+            (AnswerBody::whole("1"), vec![1]),
+            (AnswerBody::whole(vec![0; SLICE_BYTES + 1]), vec![SLICE_BYTES, 1]),
+            (large, vec![SLICE_BYTES, SLICE_BYTES, 4, 1]),
+        ] {
+            body.sending = Some(Sending::new(Activity::default()));
+            let mut slices = Vec::new();
+            while let Some(frame) = body.frame().await {
+                slices.push(frame.unwrap().into_data().unwrap().len());
+            }
+            assert_eq!(slices, expected);
         }
-        assert_eq!(got, length);
     }
 
     #[tokio::test]

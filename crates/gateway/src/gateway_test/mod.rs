@@ -9,5 +9,6 @@ mod multipart;
 mod objects;
 mod pages;
 mod settings;
+mod streams;
 mod wire;
 mod world;

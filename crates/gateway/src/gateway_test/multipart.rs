@@ -64,6 +64,7 @@ async fn parts_become_one_object() {
     assert_eq!(read.header("x-amz-meta-a"), "b");
     let one = world.send(ROOT, ask("GET", KEY).query("partNumber=7")).await.expect(206);
     assert_eq!((one.body, one.headers["x-amz-mp-parts-count"].to_str().unwrap()), (second, "2"));
+    world.send(ROOT, ask("GET", KEY).query("partNumber=1")).await.expect_error(416, "InvalidPartNumber");
     let across = world.send(ROOT, ask("GET", KEY).header("range", "bytes=5242878-5242881")).await.expect(206);
     assert_eq!(across.body, [&first[PART - 2..], &bytes_of(1000)[..2]].concat());
     let head = world.send(ROOT, ask("HEAD", KEY).header("x-amz-checksum-mode", "ENABLED")).await.expect(200);
@@ -139,4 +140,48 @@ async fn work_that_outlives_its_request_keeps_its_slot() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the slot comes back");
+}
+
+/// What came as one object, to its client: it has no part but the first, which is all of it.
+async fn expect_no_parts(world: &World, path: &str, body: &Bytes) {
+    let refused = world.send(ROOT, ask("GET", path).query("partNumber=2")).await;
+    refused.expect_error(416, "InvalidPartNumber");
+    assert_eq!((refused.element("PartNumberRequested"), refused.element("ActualPartCount")), ("2", "1"));
+    world.send(ROOT, ask("HEAD", path).query("partNumber=2")).await.expect(416);
+    for method in ["GET", "HEAD"] {
+        let whole = world.send(ROOT, ask(method, path).query("partNumber=1")).await.expect(206);
+        assert_eq!(whole.header("content-range"), format!("bytes 0-{}/{}", body.len() - 1, body.len()));
+        assert_eq!(whole.header("x-amz-mp-parts-count"), "", "{method} {path}");
+        assert!(method == "HEAD" || whole.body == body);
+    }
+}
+
+/// Rows that list few segments: what has more is put together from parts of our own.
+#[tokio::test]
+async fn parts_of_our_own_are_not_shown() {
+    let few = |options: &mut cairn_cluster::EngineOptions| {
+        options.segment_bytes_max = 1 << 18;
+        options.extents_max = 24;
+    };
+    let world = World::with_engine(GatewayOptions::default(), few).await;
+    let (small, large) = (bytes_of(300_000), bytes_of(7 << 20));
+    world.put("/bucket/small", small.clone()).await;
+    expect_no_parts(&world, "/bucket/small", &small).await;
+    let etag = world.put("/bucket/large", large.clone()).await.header("etag").to_owned();
+    expect_no_parts(&world, "/bucket/large", &large).await;
+    let copy = |from| ask("PUT", "/bucket/copy").header("x-amz-copy-source", from);
+    world.send(ROOT, copy("/bucket/large")).await.expect(200);
+    assert_eq!(world.get("/bucket/copy").await.header("etag"), etag);
+    expect_no_parts(&world, "/bucket/copy", &large).await;
+
+    // A copy of what was uploaded in parts has none, as in S3; its source keeps them.
+    let upload = begin(&world, None).await;
+    let (first, second) = (bytes_of(PART), bytes_of(2 << 20));
+    let first_reply = part(&world, &upload, 1, first.clone()).await.expect(200);
+    let second_reply = part(&world, &upload, 2, second.clone()).await.expect(200);
+    complete(&world, &upload, &[(1, first_reply.header("etag")), (2, second_reply.header("etag"))]).await.expect(200);
+    world.send(ROOT, copy(KEY)).await.expect(200);
+    expect_no_parts(&world, "/bucket/copy", &[first, second.clone()].concat().into()).await;
+    let shown = world.send(ROOT, ask("GET", KEY).query("partNumber=2")).await.expect(206);
+    assert_eq!((&shown.body, shown.header("x-amz-mp-parts-count")), (&second, "2"));
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cairn_meta::BucketSettings;
+use cairn_meta::{BucketSettings, ProfileRow};
 use cairn_s3::{RequestParts, sigv4::Signer};
 use http::HeaderMap;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -165,6 +165,23 @@ async fn a_download_is_admitted_by_what_it_holds() {
     world.send(ROOT, ask("HEAD", "/bucket/key")).await.expect(200);
 }
 
+/// What a write holds goes by the profile it is coded with: without parity, and one unit wide, it is little.
+#[tokio::test]
+async fn an_upload_is_admitted_by_what_its_buckets_profile_holds() {
+    let world = World::with(GatewayOptions { memory_bytes_max: 8 << 20, ..Default::default() }).await;
+    let profile = Some(ProfileRow { data: 1, parity: 0 });
+    let narrow = BucketSettings { profile, ..BucketSettings::default() };
+    world.engine.create_bucket("narrow", narrow, None).await.unwrap();
+    let put = |path| world.send(ROOT, ask("PUT", path).body(bytes_of(5 << 20)));
+    put("/bucket/key").await.expect_error(503, "SlowDown");
+    put("/narrow/key").await.expect(200);
+    for (path, status) in [("/bucket/parts", 503), ("/narrow/parts", 200)] {
+        let begun = world.send(ROOT, ask("POST", path).query("uploads")).await.expect(200);
+        let query = format!("partNumber=1&uploadId={}", begun.element("UploadId"));
+        world.send(ROOT, ask("PUT", path).query(&query).body(bytes_of(5 << 20))).await.expect(status);
+    }
+}
+
 #[tokio::test]
 async fn a_running_request_finishes_at_shutdown() {
     let world = World::new().await;
@@ -255,9 +272,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
 async fn tls_with_an_authority_of_our_own_in_both_versions_of_http() {
     let folder = tempfile::tempdir().unwrap();
     let tls = TlsMode::Authority { folder: folder.path().to_owned(), names: vec!["cache.test".to_owned()] };
-    // The plain client of the world cannot talk to it, so the bucket is made by hand.
-    let world = World::with_tls(tls).await;
-    world.engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
+    let world = World::with_tls(GatewayOptions { tls, ..GatewayOptions::default() }).await;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.path().join("ca.crt")).unwrap()).unwrap();
     for (protocol, name) in [("h2", "cache.test"), ("http/1.1", "localhost")] {

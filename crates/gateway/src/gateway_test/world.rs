@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_cluster::{ClusterKey, DiskFolder, DiskOpener, Engine, EngineOptions, FolderState, RandomIds};
-use cairn_meta::{Clock, Command, IdentityRow, MetaHandle, MetaOptions, Scope, SystemClock};
+use cairn_meta::{BucketSettings, Clock, Command, IdentityRow, MetaHandle, MetaOptions, Scope, SystemClock};
 use cairn_proto::DiskId;
 use cairn_s3::{RequestParts, dates, sigv4::Signer};
 use cairn_shard_store::{MemoryShardStore, ShardStore, ShardStoreError};
@@ -22,7 +22,7 @@ use hyper_util::{
 };
 use time::OffsetDateTime;
 
-use crate::{Gateway, GatewayOptions, Secret, SecretSealer, TlsMode, UnsealError};
+use crate::{Gateway, GatewayOptions, Secret, SecretSealer, UnsealError};
 
 pub(super) const ROOT: &str = "ROOTKEY";
 pub(super) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -184,30 +184,41 @@ impl World {
     }
 
     pub(super) async fn with(options: GatewayOptions) -> Self {
-        let world = Self::bare(options, Arc::new(SystemClock)).await;
+        Self::with_engine(options, |_| {}).await
+    }
+
+    /// Over another engine.
+    pub(super) async fn with_engine(options: GatewayOptions, change: impl FnOnce(&mut EngineOptions)) -> Self {
+        let world = Self::bare(options, Arc::new(SystemClock), change).await;
         world.send(ROOT, ask("PUT", "/bucket")).await.expect(200);
         world
     }
 
-    /// Over TLS the client here cannot follow: there is a root key, and no bucket.
-    pub(super) async fn with_tls(tls: TlsMode) -> Self {
-        Self::bare(GatewayOptions { tls, ..GatewayOptions::default() }, Arc::new(SystemClock)).await
+    /// Over TLS the client here cannot follow: the bucket is made by hand.
+    pub(super) async fn with_tls(options: GatewayOptions) -> Self {
+        let world = Self::bare(options, Arc::new(SystemClock), |_| {}).await;
+        world.engine.create_bucket("bucket", BucketSettings::default(), None).await.unwrap();
+        world
     }
 
     /// The leader's clock goes before the gateway's.
     pub(super) async fn with_leader_ahead() -> Self {
-        let world = Self::bare(GatewayOptions::default(), Arc::new(Ahead)).await;
+        let world = Self::bare(GatewayOptions::default(), Arc::new(Ahead), |_| {}).await;
         world.send(ROOT, ask("PUT", "/bucket")).await.expect(200);
         world
     }
 
-    async fn bare(options: GatewayOptions, leaders_clock: Arc<dyn Clock>) -> Self {
+    async fn bare(
+        options: GatewayOptions,
+        leaders_clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let meta_options =
             MetaOptions { folder: folder.path().join("meta"), cluster_id: CLUSTER, voter: 1, memory: true };
         let meta = MetaHandle::start(meta_options, leaders_clock).await.unwrap();
         let disks = Arc::new(MemoryDisks::default());
-        let engine_options = EngineOptions {
+        let mut engine_options = EngineOptions {
             cluster_id: CLUSTER,
             folders: (0..6).map(|number| DiskFolder { folder: PathBuf::from(format!("disk-{number}")) }).collect(),
             give_up_after: Duration::from_secs(1),
@@ -215,6 +226,7 @@ impl World {
             shutdown_within: Duration::from_secs(1),
             ..EngineOptions::default()
         };
+        change(&mut engine_options);
         let opener: Arc<dyn DiskOpener> = disks.clone();
         let key = Arc::new(ClusterKey::new(1, &[5; ClusterKey::BYTES]));
         let ids = Arc::new(RandomIds::from_seed(7));

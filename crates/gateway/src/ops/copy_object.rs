@@ -20,7 +20,7 @@ pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
     let directive = parse_metadata_directive(&call.headers)?;
     let asked = attributes::from_headers(&call)?;
     let conditions = preconditions(WriteConditions::parse(&call.headers)?);
-    let bucket = call.bucket().await?.id;
+    let (bucket, settings) = call.bucket().await.map(|row| (row.id, row.settings))?;
     let reader = copy_source::open(&call, &source).await?;
     let changes = Changes { directive, asked: &asked, class_named: call.headers.contains_key("x-amz-storage-class") };
     if is_itself(&call, &source) && !changes.any(reader.row()) {
@@ -31,9 +31,9 @@ pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
         ));
     }
 
-    call.hold_copy(reader.row().bytes)?;
-    let checksum = checksum(&call, &source, &reader).await?;
     let attributes = changes.apply(reader.row());
+    call.hold_copy(reader.row(), settings, attributes.storage_class.as_deref(), reader.row().bytes)?;
+    let checksum = checksum(&call, &source, &reader).await?;
     let etag = reader.row().etag.clone();
     let commit = ObjectCommit {
         bucket,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cairn_cluster::{EngineError, ObjectReader, UrlId, UrlRange};
-use cairn_meta::{Body, BucketRow, ObjectRow};
+use cairn_meta::{Body, BucketRow, ObjectRow, PartRef};
 use cairn_s3::{
     ByteRange, ReadConditions, ResponseOverrides, S3Error, S3ErrorCode,
     checksum::is_checksum_wanted,
@@ -45,7 +45,7 @@ async fn read_object(call: Call, with_body: bool) -> Result<Answer, S3Error> {
         Err(error) if error.code == S3ErrorCode::NotModified => return Ok(not_modified(reader.row(), modified)),
         checked => checked?,
     }
-    let slice = plan_slice(&call, reader.row(), modified)?;
+    let slice = plan_slice(&call, &reader, modified).await?;
 
     let body = if with_body { open_body(&call, reader, &slice).await? } else { Opened::head(&reader) };
     let mut answer = respond::with_body(slice.status, body.body);
@@ -67,9 +67,14 @@ async fn open(call: &Call, bucket: &BucketRow, with_body: bool) -> Result<Object
     let Some((url, range)) = call.presigned.zip(range) else {
         return call.engine().open_object(bucket.id, call.key()).await;
     };
-    let signed_ms = u64::try_from(url.signed_at.unix_timestamp()).unwrap_or(0).saturating_mul(1000);
-    let is_first = range.as_bytes().trim_ascii() == FIRST_RANGE;
-    let range = UrlRange { url: UrlId(url.signature), signed_ms, is_first };
+    let range = UrlRange {
+        url: UrlId(url.signature),
+        signed_ms: u64::try_from(url.signed_at.unix_timestamp()).unwrap_or(0).saturating_mul(1000),
+        ahead_ms_max: u64::try_from(url.ahead_max.as_millis()).unwrap_or(u64::MAX),
+        now_ms: call.shared.clock.now_ms(),
+        bucket_created_ms: bucket.created_ms,
+        is_first: range.as_bytes().trim_ascii() == FIRST_RANGE,
+    };
     call.engine().open_range(bucket.id, call.key(), &range).await
 }
 
@@ -81,26 +86,31 @@ struct Opened {
 
 impl Opened {
     fn head(reader: &ObjectReader) -> Self {
-        Self { body: AnswerBody::empty(), row: without_bytes(reader.row()) }
+        Self { body: AnswerBody::empty(), row: without_body(reader.row()) }
     }
 }
 
 async fn open_body(call: &Call, reader: ObjectReader, slice: &Slice) -> Result<Opened, S3Error> {
-    let row = without_bytes(reader.row());
+    let row = without_body(reader.row());
     let length = slice.range.end - slice.range.start;
-    call.hold_read(length)?;
+    call.hold_read(reader.row(), length)?;
     let stream = reader.body(slice.range.clone());
-    let body = stream_body(&call.shared.tasks, stream, length, call.body_idle_max()).await.map_err(answer_for)?;
+    let body = stream_body(&call.shared.tasks, stream, length).await.map_err(answer_for)?;
     Ok(Opened { body, row })
 }
 
-/// A copy of the row for its headers; only a list of parts is needed of its body.
-fn without_bytes(row: &ObjectRow) -> ObjectRow {
-    let body = match &row.body {
-        parts @ Body::Parts { .. } => parts.clone(),
-        _ => Body::Extents(Vec::new()),
-    };
-    ObjectRow { body, ..row.clone() }
+/// A copy of the row for its headers.
+fn without_body(row: &ObjectRow) -> ObjectRow {
+    ObjectRow {
+        version: row.version,
+        bytes: row.bytes,
+        etag: row.etag.clone(),
+        modified_ms: row.modified_ms,
+        checksum: row.checksum.clone(),
+        attributes: row.attributes.clone(),
+        body: Body::Extents(Vec::new()),
+        data_key: None,
+    }
 }
 
 /// Which bytes are sent, and how that is said.
@@ -134,9 +144,10 @@ impl Slice {
     }
 }
 
-fn plan_slice(call: &Call, row: &ObjectRow, modified: OffsetDateTime) -> Result<Slice, S3Error> {
+async fn plan_slice(call: &Call, reader: &ObjectReader, modified: OffsetDateTime) -> Result<Slice, S3Error> {
+    let row = reader.row();
     if let Some(number) = params::parse_part_number(&call.query)? {
-        return part_slice(row, number);
+        return part_slice(row, reader.uploaded_parts().await.map_err(answer_for)?, number);
     }
     let header = single_header(&call.headers, "range")?.filter(|_| range_still_fits(&call.headers, row, modified));
     Ok(match range::resolve(header, row.bytes)? {
@@ -155,13 +166,10 @@ fn range_still_fits(headers: &HeaderMap, row: &ObjectRow, modified: OffsetDateTi
 }
 
 /// The bytes of a part; an object that was not uploaded in parts is its own part 1.
-fn part_slice(row: &ObjectRow, number: u32) -> Result<Slice, S3Error> {
-    let Body::Parts { parts, .. } = &row.body else {
-        if number == 1 {
-            return Ok(Slice { status: StatusCode::PARTIAL_CONTENT, ..Slice::whole(row) });
-        }
-        return Err(no_such_part(number));
-    };
+fn part_slice(row: &ObjectRow, parts: &[PartRef], number: u32) -> Result<Slice, S3Error> {
+    if parts.is_empty() && number == 1 {
+        return Ok(Slice { status: StatusCode::PARTIAL_CONTENT, ..Slice::whole(row) });
+    }
     let mut start = 0;
     for part in parts {
         let range = start..start + part.bytes;
@@ -170,12 +178,9 @@ fn part_slice(row: &ObjectRow, number: u32) -> Result<Slice, S3Error> {
         }
         start = range.end;
     }
-    Err(no_such_part(number))
-}
-
-fn no_such_part(number: u32) -> S3Error {
-    S3Error::new(S3ErrorCode::InvalidRange, "the object has no part of this number")
+    Err(S3Error::from(S3ErrorCode::InvalidPartNumber)
         .with("PartNumberRequested", number.to_string())
+        .with("ActualPartCount", parts.len().max(1).to_string()))
 }
 
 fn set_object_headers(headers: &mut HeaderMap, row: &ObjectRow, modified: OffsetDateTime) {
@@ -206,12 +211,12 @@ fn missing(call: &Call, error: EngineError) -> S3Error {
 
 #[cfg(test)]
 mod tests {
-    use cairn_meta::{Attributes, PartRef};
-    use cairn_proto::{UploadId, VersionId};
+    use cairn_meta::Attributes;
+    use cairn_proto::VersionId;
 
     use super::*;
 
-    fn row(body: Body, bytes: u64) -> ObjectRow {
+    fn row(bytes: u64) -> ObjectRow {
         ObjectRow {
             version: VersionId::default(),
             bytes,
@@ -219,34 +224,36 @@ mod tests {
             modified_ms: 1_790_000_000_500,
             checksum: None,
             attributes: Attributes::default(),
-            body,
+            body: Body::Extents(Vec::new()),
             data_key: None,
         }
     }
 
     #[test]
     fn parts_by_their_number() {
-        let parts = vec![PartRef { number: 2, bytes: 10 }, PartRef { number: 5, bytes: 7 }];
-        let row = row(Body::Parts { upload: UploadId::default(), parts }, 17);
-        let second = part_slice(&row, 5).unwrap();
+        let parts = [PartRef { number: 2, bytes: 10 }, PartRef { number: 5, bytes: 7 }];
+        let row = row(17);
+        let second = part_slice(&row, &parts, 5).unwrap();
         assert_eq!((second.range.clone(), second.parts_count), (10..17, Some(2)));
         let mut headers = HeaderMap::new();
         second.set_headers(&mut headers, &row);
         assert_eq!(headers["content-range"], "bytes 10-16/17");
         assert_eq!(headers["x-amz-mp-parts-count"], "2");
-        assert_eq!(part_slice(&row, 1).unwrap_err().status(), 416);
+        let missing = part_slice(&row, &parts, 1).unwrap_err();
+        assert_eq!((missing.code, missing.status().as_u16()), (S3ErrorCode::InvalidPartNumber, 416));
+        assert!(missing.details.iter().any(|(name, value)| *name == "ActualPartCount" && value == "2"));
     }
 
     #[test]
     fn an_object_without_parts_is_its_own_first() {
-        let row = row(Body::Extents(Vec::new()), 17);
-        assert_eq!(part_slice(&row, 1).unwrap().range, 0..17);
-        assert_eq!(part_slice(&row, 2).unwrap_err().status(), 416);
+        let whole = part_slice(&row(17), &[], 1).unwrap();
+        assert_eq!((whole.range, whole.status.as_u16(), whole.parts_count), (0..17, 206, None));
+        assert_eq!(part_slice(&row(17), &[], 2).unwrap_err().code, S3ErrorCode::InvalidPartNumber);
     }
 
     #[test]
     fn if_range_by_tag_and_by_date() {
-        let row = row(Body::Extents(Vec::new()), 17);
+        let row = row(17);
         let modified = crate::call::moment(row.modified_ms);
         let fits = |value: &str| {
             let headers = [(http::header::IF_RANGE, value.parse().unwrap())].into_iter().collect();

@@ -22,6 +22,7 @@ pub(crate) async fn put_object(mut call: Call) -> Result<Answer, S3Error> {
     }
     let mut payload = call.take_object(None, settings.etag)?;
     let length = payload.length()?;
+    call.hold_write(settings, attributes.storage_class.as_deref(), length)?;
 
     let (key, kind, class) = (call.key().to_owned(), WriteKind::Object, attributes.storage_class.clone());
     let target = WriteTarget { bucket, key, kind, length: Some(length), class };

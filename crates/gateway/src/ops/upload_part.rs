@@ -20,6 +20,7 @@ pub(crate) async fn upload_part(mut call: Call) -> Result<Answer, S3Error> {
     let algorithm = part_algorithm(&row, &RequestChecksums::parse(&call.headers)?)?;
     let mut payload = call.take_object(algorithm, settings.etag)?;
     let length = payload.length()?;
+    call.hold_write(settings, row.attributes.storage_class.as_deref(), length)?;
 
     let (kind, class) = (WriteKind::Part { upload, number }, row.attributes.storage_class.clone());
     let target = WriteTarget { bucket, key: call.key().to_owned(), kind, length: Some(length), class };

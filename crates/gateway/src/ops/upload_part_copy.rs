@@ -19,14 +19,14 @@ pub(crate) async fn upload_part_copy(call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
     let source = copy_source::named(&call)?;
     let (upload, number) = (upload_id(&call)?, part_number(&call)?);
-    let bucket = call.bucket().await?.id;
+    let (bucket, settings) = call.bucket().await.map(|row| (row.id, row.settings))?;
     let row = call.engine().upload(bucket, call.key(), upload).await.map_err(answer_for)?;
     let algorithm = part_algorithm(&row, &RequestChecksums::parse(&call.headers)?)?;
     let reader = copy_source::open(&call, &source).await?;
     let range = source_range(&call, reader.row().bytes)?;
     // Before the digests: they read it all.
     call.engine().check_part_bytes(range.end - range.start).map_err(answer_for)?;
-    call.hold_copy(range.end - range.start)?;
+    call.hold_copy(reader.row(), settings, row.attributes.storage_class.as_deref(), range.end - range.start)?;
 
     let (etag, checksum) = digests(&call, &source, &reader, range.clone(), algorithm).await?;
     let commit = PartCommit {

@@ -1,11 +1,14 @@
 //! Uploads: completed, aborted, taken apart in bounded steps.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use cairn_proto::{Index, NodeId, Sequence, VersionId};
 
+use super::apply_entry;
 use super::testing::{MIB, World, refusal, version_of};
-use crate::command::{ChosenPart, Command, CopySource, Preconditions, Refusal, Reply};
+use crate::command::{ChosenPart, Command, CopySource, Envelope, Preconditions, Refusal, Reply};
 use crate::row::{Body, ChecksumRow, Extent, PartRef};
-use crate::rows::RowsError;
+use crate::rows::{MemoryRows, RowsError, RowsRead};
 
 #[test]
 fn completing_adopts_the_chosen_parts_and_drops_the_others() {
@@ -225,7 +228,7 @@ fn ten_thousand_parts_are_completed_in_one_command() {
                 let segments = vec![world.segment(5 * MIB)];
                 let (key, etag) = ("k".to_owned(), format!("part{number}"));
                 let command = Command::PutPart { bucket, key, upload, number, etag, checksum: None, segments };
-                crate::Envelope { origin: Some(world.next_origin()), now_ms: 1, command }
+                Envelope { origin: Some(world.next_origin()), now_ms: 1, command }
             })
             .collect();
         assert!(world.entry(&envelopes).iter().all(Result::is_ok));
@@ -237,4 +240,75 @@ fn ten_thousand_parts_are_completed_in_one_command() {
     assert_eq!(world.query().garbage_totals().unwrap().rows, 5_000);
     let row = world.query().object(bucket, "k").unwrap().unwrap();
     assert_eq!(world.query().extents(&row.body, 0..row.bytes).unwrap().len(), 5_000);
+}
+
+/// Rows that count how many are read.
+struct Counted<'a> {
+    rows: &'a MemoryRows,
+    read: AtomicUsize,
+}
+
+impl RowsRead for Counted<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsError> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.rows.get(key)
+    }
+
+    fn scan(&self, from: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), RowsError> {
+        self.rows.scan(from, end, &mut |key, value| {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            visit(key, value)
+        })
+    }
+}
+
+/// A source of 1,000 parts, whose last one is a copy of bytes that so many other parts refer to as well; one part of it
+/// is copied. Answers how many rows that read.
+fn rows_read_for_a_copy(others: u16) -> usize {
+    const PARTS: u16 = 1_000;
+    let (mut world, bucket) = World::ready();
+    let (version, extent) = world.put(bucket, "shared", 5 * MIB);
+    let shared = CopySource { bucket, key: "shared".to_owned(), version, extents: vec![extent], inline: None };
+    let copy_part = |key: &str, upload, number, source| {
+        let (key, etag) = (key.to_owned(), format!("part{number}"));
+        Command::CopyPart { bucket, key, upload, number, source, etag, checksum: None }
+    };
+    let upload = world.create_upload(bucket, "k", false);
+    let elsewhere = world.create_upload(bucket, "elsewhere", false);
+    let put = (1..PARTS).map(|number| {
+        let (key, etag, segments) = ("k".to_owned(), format!("part{number}"), vec![world.segment(5 * MIB)]);
+        Command::PutPart { bucket, key, upload, number, etag, checksum: None, segments }
+    });
+    let mut commands: Vec<_> = put.collect();
+    // Put twice: a reference of the first form stands until it is reaped.
+    commands.extend([1, 2].map(|_| copy_part("k", upload, PARTS, shared.clone())));
+    commands.extend((1..=others).map(|number| copy_part("elsewhere", elsewhere, number, shared.clone())));
+    let envelope = |world: &mut World, command| Envelope { origin: Some(world.next_origin()), now_ms: 1, command };
+    let envelopes: Vec<_> = commands.into_iter().map(|command| envelope(&mut world, command)).collect();
+    assert!(world.entry(&envelopes).iter().all(Result::is_ok));
+    let version = version_of(&world.complete(bucket, ("k", upload), &(1..=PARTS).collect::<Vec<_>>()));
+
+    let row = world.query().object(bucket, "k").unwrap().unwrap();
+    let extents = world.query().extents(&row.body, row.bytes - 9..row.bytes).unwrap();
+    let source = CopySource { bucket, key: "k".to_owned(), version, extents, inline: None };
+    // Bytes of the segment that are not the source's are refused, however they are looked for.
+    let mut wrong = source.clone();
+    wrong.extents[0].offset += 1;
+    assert!(matches!(refusal(world.write(copy_part("elsewhere", elsewhere, 1, wrong))), Refusal::Invalid(_)));
+    let copy = envelope(&mut world, copy_part("elsewhere", elsewhere, 1, source));
+    let counted = Counted { rows: &world.rows, read: AtomicUsize::new(0) };
+    let (_, outcomes) = apply_entry(&counted, Index(world.index + 1), &[copy]).unwrap();
+    assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    counted.read.load(Ordering::Relaxed)
+}
+
+#[test]
+fn copying_a_part_does_not_walk_the_parts_of_its_source() {
+    for others in [0, 40] {
+        let read = rows_read_for_a_copy(others);
+        assert!(read < 100, "{read} rows were read beside {others} other references");
+    }
+    // Where too many refer to the bytes, the parts are walked.
+    let read = rows_read_for_a_copy(150);
+    assert!((1_000..1_500).contains(&read), "{read}");
 }
