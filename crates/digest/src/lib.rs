@@ -102,6 +102,12 @@ const fn word_of(round: usize, step: usize) -> usize {
     }
 }
 
+/// Bytes that tell streams and their places apart.
+#[cfg(test)]
+fn sample(length: usize, seed: usize) -> Vec<u8> {
+    (0..length).map(|byte| u8::try_from((byte * 31 + seed * 13) % 251).expect("below 251")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -133,8 +133,7 @@ mod tests {
     #[test]
     fn as_many_as_there_are_lanes_fewer_and_more() {
         for count in [0, 1, 2, 3, LANES - 1, LANES, LANES + 1, 3 * LANES] {
-            let bodies: Vec<Vec<u8>> =
-                (0..count).map(|body| (0..5000 + body * 777).map(|byte| (byte * 31 + body) as u8).collect()).collect();
+            let bodies: Vec<Vec<u8>> = (0..count).map(|body| crate::sample(5000 + body * 777, body)).collect();
             let expected: Vec<[u8; 16]> = bodies.iter().map(|body| md5::Md5::digest(body).into()).collect();
             assert_eq!(of(&bodies, &vec![1000; count], 3), expected, "{count}");
         }

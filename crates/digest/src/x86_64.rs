@@ -223,8 +223,7 @@ mod tests {
 
     #[test]
     fn each_kernel_does_what_one_stream_does() {
-        let bytes: Vec<Vec<u8>> =
-            (0..LANES).map(|lane| (0..10 * BLOCK).map(|byte| (byte * 7 + lane * 13) as u8).collect()).collect();
+        let bytes: Vec<Vec<u8>> = (0..LANES).map(|lane| crate::sample(10 * BLOCK, lane)).collect();
         let inputs: [&[u8]; LANES] = std::array::from_fn(|lane| &bytes[lane][..]);
         let expected: [[u32; 4]; LANES] = std::array::from_fn(|lane| {
             let mut state = START;

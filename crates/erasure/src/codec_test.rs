@@ -88,10 +88,10 @@ fn losing_more_than_parity_is_refused() {
 fn check_stripe(data: usize, parity: usize, stripe: &Bytes) {
     let context = format!("{data}+{parity}, {} bytes", stripe.len());
     let [codec, portable] = codecs(data, parity);
-    let expected = codec.encode_stripe(&stripe).unwrap();
+    let expected = codec.encode_stripe(stripe).unwrap();
     assert_eq!(expected.len(), data + parity, "{context}");
     assert!(expected.iter().all(|unit| unit.len() == stripe.len().div_ceil(data)), "{context}");
-    assert!(portable.encode_stripe(&stripe).unwrap() == expected, "{context}: kernels differ");
+    assert!(portable.encode_stripe(stripe).unwrap() == expected, "{context}: kernels differ");
     let lost = (1u32 << parity) - 1;
     for lost in [lost, lost << data] {
         for codec in [&codec, &portable] {
