@@ -137,8 +137,8 @@ async fn recover_from(config: &Config, cluster_id: u128, disks: &RecoveryDisks, 
     let folder = voter_folder(&config.meta, new.voter());
     let mut reasons = String::new();
     for found in &snapshots {
-        let prepared = match prepare(&folder, cluster_id, disks, found, &key, new).await {
-            Ok(prepared) => prepared,
+        let import = match read(&folder, cluster_id, disks, found, &key).await? {
+            Ok(import) => import,
             Err(error) => {
                 let made = moment(found.created_ms());
                 tracing::warn!(error = format!("{error:#}"), made, "a snapshot cannot be read: an older one is tried");
@@ -146,6 +146,8 @@ async fn recover_from(config: &Config, cluster_id: u128, disks: &RecoveryDisks, 
                 continue;
             }
         };
+        // What goes wrong from here on would go wrong with an older one too, or is no fault of this one.
+        let prepared = prepare(import, disks, &key, new).await?;
         // Before the metadata: whatever happens from here on, no other recovery takes this number.
         disks.record_life(new.life).await.context(
             "a disk cannot record that a recovery began: free space on it, or take it out of the configuration",
@@ -199,21 +201,27 @@ struct Prepared {
     report: RecoveryReport,
 }
 
-/// Reads a snapshot into a voter's folder that is not in use yet, begins the life there, and compares it with the disks.
-async fn prepare(
+/// Reads a snapshot into a voter's folder that is not in use yet. The inner error is the snapshot's.
+async fn read(
     folder: &Path,
     cluster_id: u128,
     disks: &RecoveryDisks,
     found: &SnapshotFound,
     key: &ClusterKey,
-    new: NewLife,
-) -> Result<Prepared> {
+) -> Result<Result<MetaImport>> {
     let mut import = MetaImport::begin(folder, cluster_id)?;
-    disks.read_snapshot(found, key, &mut |piece| import.add(piece)).await?;
+    if let Err(error) = disks.read_snapshot(found, key, &mut |piece| import.add(piece)).await {
+        return Ok(Err(error.into()));
+    }
     let index = import.view()?.index();
     if index != found.index() {
-        bail!("the snapshot of index {} holds the rows of index {index}", found.index());
+        return Ok(Err(anyhow::anyhow!("the snapshot of index {} holds the rows of index {index}", found.index())));
     }
+    Ok(Ok(import))
+}
+
+/// Begins the life in the rows that were read, and compares them with the disks.
+async fn prepare(mut import: MetaImport, disks: &RecoveryDisks, key: &ClusterKey, new: NewLife) -> Result<Prepared> {
     let recovered = import.begin_life(new)?;
     let report = disks.report(&import.view()?, key).await.context("compare rows and disks")?;
     Ok(Prepared { import, recovered, report })

@@ -15,6 +15,7 @@ use crate::error::EngineError;
 use crate::ids::IdSource;
 use crate::lost::LostSegments;
 use crate::map::{ClusterMap, MapCell, profile_row};
+use crate::ops::LastShort;
 use crate::options::EngineOptions;
 use crate::pins::Pins;
 use crate::queues::{Abandoned, HintQueue, ShardReport};
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) earlier_snapshot: EarlierSnapshot,
     /// Segments that repair cannot make whole again, for status.
     pub(crate) lost: LostSegments,
+    /// What was short of redundancy when status last counted much.
+    pub(crate) short: LastShort,
     /// Shards that are newer than the snapshot that was recovered, for status; inventory counts.
     pub(crate) forgotten: upkeep::ForgottenShards,
 }

@@ -66,6 +66,7 @@ pub(crate) async fn start(
         earlier_snapshot: EarlierSnapshot::default(),
         key,
         lost: LostSegments::default(),
+        short: LastShort::default(),
         forgotten: ForgottenShards::default(),
         options,
         meta,

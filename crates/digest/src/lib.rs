@@ -12,7 +12,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use many::{LANES, Stream, update_many};
+pub use many::{LANES, Stream, lanes, update_many};
 pub use md5::Md5;
 
 /// Bytes of a block.

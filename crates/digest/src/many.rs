@@ -5,6 +5,16 @@ use crate::{BLOCK, Md5, scalar};
 /// Streams that are hashed side by side.
 pub const LANES: usize = 8;
 
+/// How many streams this CPU hashes at about the cost of one: one where it has no vectors for it.
+#[must_use]
+pub fn lanes() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if crate::x86_64::kernel(LANES).is_some() {
+        return LANES;
+    }
+    1
+}
+
 /// A stream, and the pieces of bytes it takes.
 #[derive(Debug)]
 pub struct Stream<'a, P> {

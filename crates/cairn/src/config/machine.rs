@@ -34,7 +34,9 @@ fn check_addresses(addresses: &[SocketAddr], runs: bool) -> Result<()> {
     for &address in addresses {
         match TcpListener::bind(address) {
             Ok(listener) => taken.push(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && runs => {}
+            // Its own port; or one that takes a right which the server has, and whoever checks beside it has not.
+            Err(error)
+                if runs && matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {}
             Err(error) => bail!("s3-listen: {address} {}", why_not(address, &error)),
         }
     }

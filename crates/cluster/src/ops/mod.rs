@@ -12,6 +12,7 @@ use cairn_proto::{BucketId, UploadId, VersionId};
 
 use crate::error::EngineError;
 
+pub(crate) use short::LastShort;
 pub use short::ShortReport;
 pub use status::{DiskReport, EngineStatus, GroupReport, NARROW_COUNTED_MAX, NarrowReport, Service};
 

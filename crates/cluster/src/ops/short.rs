@@ -1,6 +1,10 @@
 //! What is short of redundancy now: counted by the rows and by which disks serve, whether repair can do something or not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use cairn_meta::{MetaError, MetaView, PgRow};
 use cairn_proto::{DiskId, PgId, SegmentId, Slot};
@@ -26,6 +30,28 @@ pub struct ShortReport {
     pub at_least: bool,
 }
 
+/// A count that read more segments than these is kept for some time: anybody may ask for metrics, and the metadata has
+/// more to do while disks are away.
+const KEPT_FROM_SEGMENTS: usize = 10_000;
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// The last count that was much work. One is at work at a time.
+#[derive(Debug, Default)]
+pub(crate) struct LastShort(Mutex<Option<(Instant, ShortReport)>>);
+
+impl LastShort {
+    /// The last count, or a new one.
+    pub(super) fn get(&self, count: &ShortCount<'_>) -> Result<ShortReport, MetaError> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, report)) = last.filter(|(when, _)| when.elapsed() < KEPT_FOR) {
+            return Ok(report);
+        }
+        let tally = count.run()?;
+        *last = (tally.looked_at >= KEPT_FROM_SEGMENTS).then(|| (Instant::now(), tally.report));
+        Ok(tally.report)
+    }
+}
+
 /// Counts over a view.
 pub(super) struct ShortCount<'a> {
     pub(super) view: &'a MetaView,
@@ -38,14 +64,14 @@ pub(super) struct ShortCount<'a> {
 
 impl ShortCount<'_> {
     /// Reads the segments of all groups that have a disk which does not serve, and of the others the work list.
-    pub(super) fn run(&self) -> Result<ShortReport, MetaError> {
+    fn run(&self) -> Result<Tally, MetaError> {
         let mut tally = Tally::default();
         for group in self.map.pgs.values().filter(|group| !self.serves(group)) {
             self.count_group(group, &mut tally)?;
         }
         self.count_missing(&mut tally)?;
         tally.report.away_disks = count(tally.away.len());
-        Ok(tally.report)
+        Ok(tally)
     }
 
     /// Whether what a group's segments lack is in the work list alone.
@@ -87,7 +113,10 @@ impl ShortCount<'_> {
         }
         tally.report.at_least |= segments.len() >= LOOKED_AT_MAX;
         for ((pg, segment), missing) in segments {
-            if let Some(group) = self.map.pg(pg).filter(|group| self.serves(group)) {
+            let Some(group) = self.map.pg(pg).filter(|group| self.serves(group)) else { continue };
+            let row = self.view.segment(pg, segment)?;
+            // Of what is dead nothing is missing.
+            if row.is_some_and(|row| row.references > row.free_references) {
                 self.count_segment(group, segment, &missing, tally);
             }
         }

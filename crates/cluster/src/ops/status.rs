@@ -264,7 +264,7 @@ impl Totals {
             missing: view.missing_count()?,
             garbage: view.garbage_totals()?,
             lost: shared.lost.totals(view)?,
-            short: ShortCount { view, map, serving, lost: shared.lost.known() }.run()?,
+            short: shared.short.get(&ShortCount { view, map, serving, lost: shared.lost.known() })?,
             narrow: profile.map_or(Ok(Vec::new()), |profile| narrow(view, map, profile, chosen))?,
             snapshot_ms: view.snapshots()?.pop().map(|row| row.created_ms),
             life: lives.last().map_or(0, |row| row.life),

@@ -119,7 +119,7 @@ impl ObjectReader {
             shared.urls.let_go(range.url);
         }
         let (hold, row, _) = Hold::take(shared, bucket, key).await?;
-        if !range.is_first && shared.urls.may_have_seen_another(range, &row) {
+        if !range.is_first && shared.urls.may_have_seen_another(range, (bucket, key), &row) {
             return Err(EngineError::VersionUnknown);
         }
         let seen = SeenVersion { hold: Arc::new(hold), row: Arc::new(row) };

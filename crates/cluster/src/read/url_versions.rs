@@ -195,11 +195,16 @@ impl UrlVersions {
     }
 
     /// Whether the URL, for which no version is held, may have seen another one than this.
-    pub(crate) fn may_have_seen_another(&self, range: &UrlRange, row: &ObjectRow) -> bool {
+    pub(crate) fn may_have_seen_another(
+        &self,
+        range: &UrlRange,
+        (bucket, key): (BucketId, &str),
+        row: &ObjectRow,
+    ) -> bool {
         let memory = self.lock();
-        if memory.seen.contains_key(&range.url) {
-            // Another range came first and decides.
-            return false;
+        if let Some(known) = memory.seen.get(&range.url) {
+            // Another range came first and decides, unless it was of a bucket of the same name that is gone.
+            return !known.version.hold.is_of(bucket, key);
         }
         if let Some(known) = memory.let_go.by_url.get(&range.url) {
             return known.version != row.version;

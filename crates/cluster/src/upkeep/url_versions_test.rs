@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cairn_meta::BucketSettings;
+
 use super::testing::{World, check_reader};
 use crate::error::EngineError;
 use crate::read::{ObjectReader, UrlId, UrlRange};
@@ -48,6 +50,20 @@ async fn all_ranges_of_a_url_are_of_the_version_that_the_first_one_saw() {
     check_reader(open(&world, range(1, BEFORE_MS, false)).await.unwrap(), "key", OBJECT).await;
     let gone = open(&world, range(3, AFTER_MS, true)).await;
     assert!(matches!(gone, Err(EngineError::NoSuchObject)));
+}
+
+/// A bucket that was made anew has the name of the one before, and its URLs.
+#[tokio::test]
+async fn a_url_of_a_bucket_that_is_gone_sees_nothing_of_the_one_that_came_after() {
+    let mut world = World::new(6).await;
+    world.put("key", OBJECT).await;
+    let reader = open(&world, range(1, BEFORE_MS, true)).await.unwrap();
+    world.engine.create_bucket("anew", BucketSettings::default(), None).await.unwrap();
+    world.bucket = world.engine.bucket("anew").await.unwrap().id;
+    world.put("key", OBJECT + 1).await;
+    assert!(matches!(open(&world, range(1, BEFORE_MS, false)).await, Err(EngineError::VersionUnknown)));
+    check_reader(reader, "key", OBJECT).await;
+    check_reader(open(&world, range(1, BEFORE_MS, true)).await.unwrap(), "key", OBJECT + 1).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use cairn_s3::{BodyVerifier, S3Error, S3ErrorCode, Trailers, VerifiedBody};
 
 use super::{
     Hasher,
-    hasher::{HashedBody, Hashing},
+    hasher::{HashedBody, Hashing, hash_alone},
 };
 
 /// Bytes of a piece.
@@ -31,7 +31,7 @@ enum State {
 /// Hashes a body as it comes.
 pub(crate) struct Digester {
     hasher: Hasher,
-    /// From the first piece on.
+    /// From the first piece on, if it is hashed beside others.
     body: Option<HashedBody>,
     state: State,
     collected: Vec<Bytes>,
@@ -98,6 +98,9 @@ impl Digester {
     fn hash(&mut self, verifier: Box<BodyVerifier>) -> Hashing {
         self.collected_bytes = 0;
         let pieces = std::mem::take(&mut self.collected);
+        if !verifier.gains_by_company() {
+            return hash_alone(verifier, pieces);
+        }
         self.body.get_or_insert_with(|| self.hasher.enter()).hash(verifier, pieces)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! MD5 is most of it, and costs a core about as much for eight bodies as for one. So a piece waits until all bodies on
 //! their way have one here, or until its own body comes near the end of the next and would have to wait itself. A second
-//! thread is begun only when it would have its lanes full.
+//! thread is begun only when it would have its lanes full. A body that gains nothing by that is hashed alone.
 
 use std::{
     collections::VecDeque,
@@ -29,6 +29,8 @@ struct Work {
     /// So many of them, from the front, are to be hashed now.
     hurried: usize,
     threads: usize,
+    /// Threads that have not taken anything yet.
+    starting: usize,
     /// On their way.
     bodies: usize,
 }
@@ -62,10 +64,11 @@ impl Hasher {
     }
 
     fn start_if_due(&self, mut work: MutexGuard<'_, Work>) {
-        let lanes_full = work.waiting.len() >= BODIES_AT_ONCE;
+        let lanes_full = work.waiting.len() >= BODIES_AT_ONCE * (work.starting + 1);
         if work.is_due() && (work.threads == 0 || lanes_full) {
             work.threads += 1;
-            let thread = Thread { hasher: self.clone(), counted: true };
+            work.starting += 1;
+            let thread = Thread { hasher: self.clone(), starting: true, counted: true };
             drop(work);
             drop(spawn_blocking(move || thread.run()));
         }
@@ -74,6 +77,17 @@ impl Hasher {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Hashes a piece on a thread of its own.
+pub(super) fn hash_alone(mut verifier: Box<BodyVerifier>, bytes: Vec<Bytes>) -> Hashing {
+    let (reply, hashing) = oneshot::channel();
+    drop(spawn_blocking(move || {
+        bytes.iter().for_each(|piece| verifier.update(piece));
+        // The request may be gone.
+        let _ = reply.send(verifier);
+    }));
+    hashing
 }
 
 /// A body on its way.
@@ -109,6 +123,7 @@ impl Drop for HashedBody {
 /// Counted until it finds nothing more to do, or is dropped: also where the runtime ends before it began.
 struct Thread {
     hasher: Hasher,
+    starting: bool,
     counted: bool,
 }
 
@@ -127,6 +142,7 @@ impl Thread {
     /// Finding nothing and no longer being counted are one: else what comes in between would wait for nobody.
     fn next(&mut self) -> Option<Vec<Piece>> {
         let mut work = self.hasher.work();
+        work.starting -= usize::from(std::mem::take(&mut self.starting));
         let pieces = work.take();
         if pieces.is_empty() {
             work.threads -= 1;
@@ -139,9 +155,9 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        if self.counted {
-            self.hasher.work().threads -= 1;
-        }
+        let mut work = self.hasher.work();
+        work.starting -= usize::from(self.starting);
+        work.threads -= usize::from(self.counted);
     }
 }
 

@@ -122,8 +122,13 @@ pub(super) fn clean(open: &Open) -> Result<Cleaned, ShardStoreError> {
         (victims, bytes_max) = (fitting(&small, core.clean.merge_bytes_max), core.clean.merge_bytes_max);
     }
     if !victims.is_empty() {
-        cleaned.bad = move_out_of(open, &mut cleaning.counter, &victims, (bytes_max, room))?;
-        cleaned.bytes_freed += drop_dead_locked(open)?;
+        let (bad, goes_on) = move_out_of(open, &mut cleaning.counter, &victims, (bytes_max, room))?;
+        cleaned.bad = bad;
+        cleaned.goes_on |= goes_on;
+        // No more than it emptied: what stays would wait for the next delete.
+        for _ in 0..=victims.len() / DROPS_MAX {
+            cleaned.bytes_freed += drop_dead_locked(open)?;
+        }
     }
     Ok(cleaned)
 }
@@ -206,17 +211,17 @@ fn fitting(small: &[(FileId, FileRow)], bytes_max: u64) -> Vec<FileId> {
 }
 
 /// Moves out of files what lives there: so many bytes, one shard at least, but no more than there is room for. Answers
-/// the shards that cannot be read.
+/// the shards that cannot be read, and whether the next round would go on with these files.
 fn move_out_of(
     open: &Open,
     counter: &mut u64,
     victims: &[FileId],
     (bytes_max, room): (u64, u64),
-) -> Result<Vec<ShardSummary>, ShardStoreError> {
+) -> Result<(Vec<ShardSummary>, bool), ShardStoreError> {
     let core = &open.core;
     let mut mover = Mover::new(open, victims, counter);
     let (mut copied, mut moved) = (0, HashSet::new());
-    let (mut unclean, mut bad) = (Vec::new(), Vec::new());
+    let (mut unclean, mut bad, mut goes_on) = (Vec::new(), Vec::new(), false);
     'files: for file in victims {
         for key in core.note(core.index.shards_in(*file, SHARDS_PER_FILE_MAX))? {
             // A shard is moved once a round, out of all victims: a second move would name a header that is replaced.
@@ -225,7 +230,11 @@ fn move_out_of(
             }
             let Some(row) = core.row(key)? else { continue };
             let here = row.weights().iter().filter(|(at, _)| victims.contains(at)).map(|(_, bytes)| bytes).sum::<u64>();
-            if copied + here > room || (copied > 0 && copied + here > bytes_max) {
+            if copied + here > room {
+                break 'files;
+            }
+            if copied > 0 && copied + here > bytes_max {
+                goes_on = true;
                 break 'files;
             }
             copied += here;
@@ -237,7 +246,7 @@ fn move_out_of(
     }
     mover.finish()?;
     core.leave_unclean(&unclean);
-    Ok(bad)
+    Ok((bad, goes_on))
 }
 
 fn ask_index(open: &Open, order: impl FnOnce(Reply<()>) -> IndexOrder) -> Result<(), ShardStoreError> {

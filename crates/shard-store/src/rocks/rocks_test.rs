@@ -228,16 +228,17 @@ async fn small_files_are_merged_when_there_are_many() {
     let mut options = options(folder.path());
     options.clean.merge_over_files = 4;
     let disk = RocksShardStore::open(&options).unwrap();
-    let samples: Vec<_> = (0..10).map(large).collect();
+    // More than are dropped in one go.
+    let samples: Vec<_> = (0..80).map(large).collect();
     for sample in &samples {
         sample.write(&*disk, WriteMode::New).await.unwrap();
     }
-    assert_eq!(disk.core().index.files().len(), 10);
+    assert_eq!(disk.core().index.files().len(), 80);
     assert_eq!(disk.status().mergeable_files, 0, "a client has just written");
     disk.clean().await.unwrap();
-    assert_eq!(disk.core().index.files().len(), 10);
+    assert_eq!(disk.core().index.files().len(), 80);
     *disk.core().vitals.last_write.lock().unwrap() = None;
-    assert_eq!(disk.status().mergeable_files, 10);
+    assert_eq!(disk.status().mergeable_files, 80);
     disk.clean().await.unwrap();
     assert_eq!(disk.status().mergeable_files, 0);
     assert!(disk.core().index.files().len() <= 4, "{:?}", disk.core().index.files());
@@ -245,6 +246,35 @@ async fn small_files_are_merged_when_there_are_many() {
         sample.check(&*disk).await;
     }
     check_balance(&disk.core());
+    disk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_ends_amid_a_file_says_that_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path());
+    options.clean.copy_bytes_max = 1;
+    let disk = RocksShardStore::open(&options).unwrap();
+    let samples = [Sample::new(1, 4 << 20), Sample::new(2, 4 << 20), Sample::new(3, 32 << 20)];
+    let mut writers = Vec::new();
+    for sample in &samples {
+        let mut writer = sample.begin(&*disk, WriteMode::New).await.unwrap();
+        for stripe in 0..sample.stripes() {
+            writer.write_unit(sample.unit(stripe)).await.unwrap();
+        }
+        writers.push(writer);
+    }
+    // Their units share a file.
+    for writer in writers {
+        writer.finish().await.unwrap();
+    }
+    delete(&disk, &[samples[2].key()]).await;
+    let first = disk.clean().await.unwrap();
+    assert!(first.goes_on && first.bytes_freed == 0, "{first:?}");
+    let second = disk.clean().await.unwrap();
+    assert!(!second.goes_on && second.bytes_freed > 0, "{second:?}");
+    samples[0].check(&*disk).await;
+    samples[1].check(&*disk).await;
     disk.close().await;
 }
 
