@@ -9,10 +9,13 @@
 //!   index still names what it moved: `a_move_that_was_not_indexed_does_not_undo_a_delete`)
 //! - C: see `index_thread.rs`; E, a new instance of the log: see `logs.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
-    mpsc as std_mpsc,
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc as std_mpsc,
+    },
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,10 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     core::{Core, Faults},
     index_thread::{IndexOrder, IngestedFile, LogFinish},
+    keys::FileId,
     log_writer::LogOrder,
+    logs::IngestError,
     open_file::FullFile,
 };
-use crate::FenceReason;
+use crate::{FenceReason, ShardStoreError};
 
 /// Runs until nobody can hand files over any more.
 pub(super) fn run(
@@ -33,8 +38,9 @@ pub(super) fn run(
     wake: &mpsc::WeakSender<LogOrder>,
     waiting: &AtomicUsize,
 ) {
+    let mut damaged = HashSet::new();
     while let Ok(file) = files.recv() {
-        commit(core, file, index);
+        commit(core, file, index, &mut damaged);
         waiting.fetch_sub(1, SeqCst);
         // A full queue wakes the writer by itself.
         if let Some(writer) = wake.upgrade() {
@@ -43,16 +49,29 @@ pub(super) fn run(
     }
 }
 
-fn commit(core: &Core, mut file: FullFile, index: &mpsc::Sender<IndexOrder>) {
+fn commit(core: &Core, mut file: FullFile, index: &mpsc::Sender<IndexOrder>, damaged: &mut HashSet<FileId>) {
     // A disk that failed must not make more shards exist.
     if let Some(reason) = core.vitals.health.write_fence() {
         return refuse(core, file.finishes, &reason);
     }
-    if let Err(detail) = sync_and_ingest(core, &mut file) {
-        let reason = core.vitals.health.fail_writes(&detail);
-        return refuse(core, file.finishes, &reason);
+    match sync_and_ingest(core, &mut file) {
+        Ok(()) => {}
+        Err(IngestError::Damaged(detail)) => {
+            core.vitals.health.count_error();
+            let _ = std::fs::remove_file(&file.path);
+            damaged.insert(file.id);
+            return give_up(core, file.finishes, &detail);
+        }
+        Err(IngestError::Failed(detail)) => {
+            let reason = core.vitals.health.fail_writes(&detail);
+            return refuse(core, file.finishes, &reason);
+        }
     }
     let FullFile { id, last, bytes, finishes, .. } = file;
+    // A header that names units of a file that is not there counts for nothing, now and at a start.
+    let (lost, finishes): (Vec<_>, Vec<_>) =
+        finishes.into_iter().partition(|finish| finish.place.runs.iter().any(|run| damaged.contains(&run.file_id())));
+    give_up(core, lost, "a file with some of the shard's units was damaged");
     let (done, indexed) = oneshot::channel();
     let order = IndexOrder::File { file: IngestedFile { id, last, bytes, finishes }, done };
     match index.blocking_send(order) {
@@ -64,13 +83,21 @@ fn commit(core: &Core, mut file: FullFile, index: &mpsc::Sender<IndexOrder>) {
     }
 }
 
-fn sync_and_ingest(core: &Core, file: &mut FullFile) -> Result<(), String> {
-    file.sync()?;
-    Faults::hit(&core.vitals.faults.before_ingest)?;
+fn sync_and_ingest(core: &Core, file: &mut FullFile) -> Result<(), IngestError> {
+    file.sync().map_err(IngestError::Failed)?;
+    Faults::hit(&core.vitals.faults.before_ingest).map_err(IngestError::Failed)?;
     Faults::hit(&core.vitals.faults.no_space)
-        .map_err(|_| "No space left on device: While appending to file".to_owned())?;
+        .map_err(|_| IngestError::Failed("No space left on device: While appending to file".to_owned()))?;
     core.logs.ingest(file.id, &file.path, &core.vitals.faults)?;
-    Faults::hit(&core.vitals.faults.after_ingest)
+    Faults::hit(&core.vitals.faults.after_ingest).map_err(IngestError::Failed)
+}
+
+/// These shards never existed. The disk itself goes on.
+fn give_up(core: &Core, finishes: Vec<LogFinish>, detail: &str) {
+    for LogFinish { reply, held, .. } in finishes {
+        core.pending.release(&held);
+        let _ = reply.send(Err(ShardStoreError::Engine(detail.to_owned())));
+    }
 }
 
 fn refuse(core: &Core, finishes: Vec<LogFinish>, reason: &FenceReason) {

@@ -1,6 +1,11 @@
 //! Damaged files, foreign folders, and what becomes of space.
 
-use std::{fs, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cairn_proto::{DiskId, Index as MetaIndex};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -494,4 +499,56 @@ async fn whatever_is_damaged_nothing_panics_and_nothing_wrong_is_served() {
         let _ = disk.clean().await;
         disk.close().await;
     }
+}
+
+/// What rots between the writing of a file and its commit was never acknowledged: its shards are refused, and so are those
+/// that have only some units in it. The disk goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_rots_before_its_commit_is_given_up_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    let (whole, across, later) = (Sample::new(1, 16 << 20), Sample::new(2, 16 << 20), Sample::new(3, 16 << 20));
+    let mut writer = whole.begin(&*disk, WriteMode::New).await.unwrap();
+    let mut second = across.begin(&*disk, WriteMode::New).await.unwrap();
+    second.write_unit(across.unit(0)).await.unwrap();
+    for stripe in 0..whole.stripes() {
+        writer.write_unit(whole.unit(stripe)).await.unwrap();
+    }
+    let staged = until_staged(&folder.path().join("staging"), 2 << 20).await;
+    flip(&staged, 1000);
+    assert!(matches!(writer.finish().await, Err(ShardStoreError::Engine(_))));
+    assert!(!staged.exists());
+    for stripe in 1..across.stripes() {
+        second.write_unit(across.unit(stripe)).await.unwrap();
+    }
+    assert!(matches!(second.finish().await, Err(ShardStoreError::Engine(_))));
+    assert_eq!(disk.status().state, DiskState::Serving);
+    later.write(&*disk, WriteMode::New).await.unwrap();
+    for sample in [&whole, &across] {
+        sample.check_absent(&*disk).await;
+    }
+    check_balance(&disk.core());
+    disk.close().await;
+    let disk = open(folder.path());
+    for sample in [&whole, &across] {
+        sample.check_absent(&*disk).await;
+        sample.write(&*disk, WriteMode::New).await.unwrap();
+    }
+    for sample in [&whole, &across, &later] {
+        sample.check(&*disk).await;
+    }
+    check_balance(&disk.core());
+    disk.close().await;
+}
+
+/// The file that is being filled, when so much of it is on the disk.
+async fn until_staged(staging: &Path, bytes: u64) -> PathBuf {
+    for _ in 0..2000 {
+        let found = fs::read_dir(staging).unwrap().map(|entry| entry.unwrap().path()).next();
+        if let Some(path) = found.filter(|path| fs::metadata(path).is_ok_and(|file| file.len() >= bytes)) {
+            return path;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nothing was staged");
 }

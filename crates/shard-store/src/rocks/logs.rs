@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use rocksdb::{Cache, DB};
+use rocksdb::{Cache, DB, ErrorKind};
 
 use super::{
     catch_up::{LogFile, log_files},
@@ -32,6 +32,15 @@ use crate::ShardStoreError;
 
 /// The file that makes a folder an instance of RocksDB.
 const CURRENT: &str = "CURRENT";
+
+/// Why a file does not come into the log.
+#[derive(Debug)]
+pub(super) enum IngestError {
+    /// It does not read as it was written: the file is of no use, the log is as before.
+    Damaged(String),
+    /// The disk fails.
+    Failed(String),
+}
 
 /// How instances are opened.
 pub(super) struct LogOptions {
@@ -118,9 +127,12 @@ impl Logs {
     }
 
     /// Links a finished file into an instance with room. Only the committer calls it.
-    pub(super) fn ingest(&self, file: FileId, path: &Path, faults: &Faults) -> Result<(), String> {
+    pub(super) fn ingest(&self, file: FileId, path: &Path, faults: &Faults) -> Result<(), IngestError> {
         let (number, log) = self.with_room(faults);
-        ingest_file(&log, path).map_err(|e| format!("ingest of a log file: {e}"))?;
+        ingest_file(&log, path).map_err(|e| {
+            let detail = format!("ingest of a log file: {e}");
+            if e.kind() == ErrorKind::Corruption { IngestError::Damaged(detail) } else { IngestError::Failed(detail) }
+        })?;
         self.known_mut().files.insert(file, number);
         Ok(())
     }
