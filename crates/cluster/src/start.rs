@@ -26,6 +26,7 @@ use crate::error::EngineError;
 use crate::ids::IdSource;
 use crate::lost::LostSegments;
 use crate::map::MapCell;
+use crate::ops::LastShort;
 use crate::options::EngineOptions;
 use crate::pins::Pins;
 use crate::queues::HintQueue;
