@@ -201,6 +201,14 @@ pub struct SegmentRow {
     pub free_references: u32,
 }
 
+impl SegmentRow {
+    /// Whether all rows that refer to it are garbage marked free: nobody reads it any more.
+    #[must_use]
+    pub const fn is_dead(&self) -> bool {
+        self.free_references >= self.references
+    }
+}
+
 /// Which row refers to a segment. Key of a reference row: (segment id, version that refers).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Referrer {

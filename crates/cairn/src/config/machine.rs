@@ -34,13 +34,16 @@ fn check_addresses(addresses: &[SocketAddr], runs: bool) -> Result<()> {
     for &address in addresses {
         match TcpListener::bind(address) {
             Ok(listener) => taken.push(listener),
-            // Its own port; or one that takes a right which the server has, and whoever checks beside it has not.
-            Err(error)
-                if runs && matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {}
+            Err(error) if runs && may_be_the_servers(error.kind()) => {}
             Err(error) => bail!("s3-listen: {address} {}", why_not(address, &error)),
         }
     }
     Ok(())
+}
+
+/// Its own port; or one that takes a right which the server has, and whoever checks beside it has not.
+fn may_be_the_servers(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
 fn why_not(address: SocketAddr, error: &io::Error) -> String {
@@ -139,4 +142,22 @@ pub(crate) fn check_private(path: &Path) -> Result<()> {
         bail!("{} has mode {mode:04o}: others may read it; run `chmod 600 {0}`", path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beside_the_server_its_ports_count_as_its_own_and_without_it_they_are_busy() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let busy = held.local_addr().unwrap();
+        check_addresses(&[busy], true).unwrap();
+        assert!(check_addresses(&[busy], false).unwrap_err().to_string().contains("is in use"));
+        // Root may take any port, so what it may not is asked by kind.
+        assert!(may_be_the_servers(io::ErrorKind::PermissionDenied));
+        assert!(!may_be_the_servers(io::ErrorKind::AddrNotAvailable));
+        let foreign: SocketAddr = "192.0.2.1:9000".parse().unwrap();
+        assert!(check_addresses(&[foreign], true).unwrap_err().to_string().contains("no address of this machine"));
+    }
 }

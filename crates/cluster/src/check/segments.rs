@@ -19,7 +19,7 @@ use crate::queues::ShardReport;
 use crate::shared::Shared;
 use crate::upkeep::inventory::{LISTING_PAGE, last_key_of};
 use crate::upkeep::look;
-use crate::upkeep::plan_inventory::{PageFindings, Wanted, is_dead};
+use crate::upkeep::plan_inventory::{PageFindings, Wanted};
 use crate::upkeep::segment_pages::{FoundSegment, SegmentPage, segment_page};
 
 /// A disk that does not answer in this time counts as away for the rest of the check.
@@ -91,7 +91,7 @@ impl Pass<'_> {
         for disk in self.disks.keys().copied().collect::<Vec<_>>() {
             self.list_disk(disk, pgs, page, after, &mut absent).await?;
         }
-        let rows: Vec<&FoundSegment> = page.rows.iter().filter(|found| !is_dead(found)).collect();
+        let rows: Vec<&FoundSegment> = page.rows.iter().filter(|found| !found.row.is_dead()).collect();
         for found in &rows {
             self.report.segments += 1;
             let present = present_slots(found, pgs, &self.disks, &absent);
@@ -297,7 +297,7 @@ async fn check_row(
     let Some((pg, row, referrers)) = look(shared, move |view| fresh_row(view, &asked)).await? else {
         return Ok(None);
     };
-    if row.references == row.free_references {
+    if row.is_dead() {
         return Ok(None);
     }
     let layout = StripeLayout::new(profile_of(row.profile)?, row.bytes)?;
@@ -341,7 +341,7 @@ async fn check_row(
 async fn is_gone(shared: &Shared, found: &FoundSegment) -> Result<bool, EngineError> {
     let (pg, segment) = (found.pg, found.id);
     let row = look(shared, move |view| view.segment(pg, segment)).await?;
-    Ok(row.is_none_or(|row| row.references == row.free_references))
+    Ok(row.is_none_or(|row| row.is_dead()))
 }
 
 enum ShardState {

@@ -42,11 +42,15 @@ pub(crate) struct LastShort(Mutex<Option<(Instant, ShortReport)>>);
 impl LastShort {
     /// The last count, or a new one.
     pub(super) fn get(&self, count: &ShortCount<'_>) -> Result<ShortReport, MetaError> {
+        self.get_or(|| count.run())
+    }
+
+    fn get_or(&self, run: impl FnOnce() -> Result<Tally, MetaError>) -> Result<ShortReport, MetaError> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, report)) = last.filter(|(when, _)| when.elapsed() < KEPT_FOR) {
             return Ok(report);
         }
-        let tally = count.run()?;
+        let tally = run()?;
         *last = (tally.looked_at >= KEPT_FROM_SEGMENTS).then(|| (Instant::now(), tally.report));
         Ok(tally.report)
     }
@@ -86,7 +90,7 @@ impl ShortCount<'_> {
             after = page.last().map(|(segment, _)| *segment);
             for (segment, row) in &page {
                 // Of what is dead nothing is missing.
-                if row.references > row.free_references {
+                if !row.is_dead() {
                     self.count_segment(group, *segment, &row.missing, tally);
                 }
             }
@@ -116,7 +120,7 @@ impl ShortCount<'_> {
             let Some(group) = self.map.pg(pg).filter(|group| self.serves(group)) else { continue };
             let row = self.view.segment(pg, segment)?;
             // Of what is dead nothing is missing.
-            if row.is_some_and(|row| row.references > row.free_references) {
+            if row.is_some_and(|row| !row.is_dead()) {
                 self.count_segment(group, segment, &missing, tally);
             }
         }
@@ -167,4 +171,30 @@ impl Tally {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_was_much_work_is_kept_for_a_while_and_a_small_one_is_not() {
+        for (looked_at, is_kept) in [(KEPT_FROM_SEGMENTS - 1, false), (KEPT_FROM_SEGMENTS, true)] {
+            let last = LastShort::default();
+            let counted = |segments| {
+                let report = ShortReport { segments, ..ShortReport::default() };
+                last.get_or(|| Ok(Tally { report, looked_at, ..Tally::default() })).unwrap().segments
+            };
+            assert_eq!(counted(1), 1);
+            assert_eq!(counted(2) == 1, is_kept, "{looked_at}");
+        }
+    }
+
+    #[test]
+    fn a_count_that_failed_is_not_kept() {
+        let last = LastShort::default();
+        let damaged = || Err(MetaError::Damaged { what: "a row".to_owned() });
+        assert!(last.get_or(damaged).is_err());
+        assert!(last.get_or(|| Ok(Tally::default())).is_ok());
+    }
 }

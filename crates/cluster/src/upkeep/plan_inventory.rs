@@ -41,7 +41,7 @@ impl Wanted {
     pub(crate) fn of(page: &SegmentPage, pgs: &BTreeMap<PgId, PgRow>, disk: DiskId) -> Self {
         let mut shards = BTreeMap::new();
         // A row whose references are all free is dead: nothing is wanted for it any more.
-        for found in page.rows.iter().filter(|found| !is_dead(found)) {
+        for found in page.rows.iter().filter(|found| !found.row.is_dead()) {
             for slot in slots_on(pgs, found.pg, disk) {
                 let key = ShardKey { segment: found.id, slot };
                 let recorded = found.row.missing.contains(&slot);
@@ -55,7 +55,7 @@ impl Wanted {
     pub(crate) fn compare(&mut self, page: &SegmentPage, listing: &[ShardSummary], findings: &mut PageFindings) {
         for shard in listing {
             let rows = page.find(shard.key.segment);
-            if rows.iter().any(is_dead) || rows.is_empty() {
+            if rows.iter().any(|found| found.row.is_dead()) || rows.is_empty() {
                 findings.unnamed.push(shard.key);
             } else if let Some((wanted, _)) = self.shards.get(&shard.key) {
                 let fits = rows.iter().any(|found| found.pg == wanted.pg && describes(found, shard));
@@ -79,11 +79,6 @@ impl Wanted {
         let unseen = self.shards.into_values().filter(|(_, recorded)| !recorded);
         findings.missing.extend(unseen.map(|(wanted, _)| wanted));
     }
-}
-
-/// Whether all rows that name the segment are garbage marked free.
-pub(crate) fn is_dead(found: &FoundSegment) -> bool {
-    found.row.references == found.row.free_references
 }
 
 /// Slots of the group that are the disk's.

@@ -249,7 +249,7 @@ impl Upkeep {
         let found = self.look(move |view| Ok((view.pg(pg)?, view.segment(pg, segment)?))).await?;
         let (Some(group), Some(row)) = found else { return Ok(0) };
         // Nobody reads a dead segment any more: the reaper takes it.
-        if row.references == row.free_references {
+        if row.is_dead() {
             self.shared.lost.remove(&(pg, segment));
             return Ok(0);
         }

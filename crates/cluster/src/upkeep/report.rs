@@ -24,8 +24,7 @@ impl Upkeep {
                     let Some(pg) = view.pg(shard.pg)? else { continue };
                     let Some(row) = view.segment(shard.pg, shard.segment)? else { continue };
                     let holder = pg.slots.get(usize::from(shard.slot.0));
-                    let dead = row.references == row.free_references;
-                    if !dead && holder == Some(&disk) && !row.missing.contains(&shard.slot) {
+                    if !row.is_dead() && holder == Some(&disk) && !row.missing.contains(&shard.slot) {
                         by_slot.entry((shard.pg, shard.slot, pg.epoch)).or_default().push(shard.segment);
                     }
                 }

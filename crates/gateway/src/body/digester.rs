@@ -118,15 +118,18 @@ mod tests {
     #[tokio::test]
     async fn any_cut_gives_the_same_digests() {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        let mut plain = verifier();
-        plain.update(&bytes);
-        let expected = plain.finish(None).unwrap();
-        for cut in [1_000, 65_536, 1_048_576, 3_000_000] {
-            let mut digester = Digester::new(Hasher::default(), verifier());
-            for piece in bytes.chunks(cut) {
-                digester.update(Bytes::copy_from_slice(piece)).await.unwrap();
+        // Without an MD5 a body is hashed by itself.
+        for fresh in [verifier, || verifier().with_fast_tag()] {
+            let mut plain = fresh();
+            plain.update(&bytes);
+            let expected = plain.finish(None).unwrap();
+            for cut in [1_000, 65_536, 1_048_576, 3_000_000] {
+                let mut digester = Digester::new(Hasher::default(), fresh());
+                for piece in bytes.chunks(cut) {
+                    digester.update(Bytes::copy_from_slice(piece)).await.unwrap();
+                }
+                assert_eq!(digester.finish(None).await.unwrap(), expected, "{cut}");
             }
-            assert_eq!(digester.finish(None).await.unwrap(), expected, "{cut}");
         }
     }
 

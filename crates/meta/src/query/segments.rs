@@ -108,7 +108,7 @@ impl Query<'_> {
             let row = self.segment(reference.pg, segment)?.ok_or_else(|| {
                 RowsError::damaged(&keys::segment(reference.pg, segment), "the row is gone while others name it")
             })?;
-            return Ok(if row.free_references >= row.references { Verdict::Dead } else { Verdict::Alive });
+            return Ok(if row.is_dead() { Verdict::Dead } else { Verdict::Alive });
         }
         if self.rows.get(&keys::spent(segment))?.is_some() {
             return Ok(Verdict::Dead);

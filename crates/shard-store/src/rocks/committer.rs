@@ -7,6 +7,9 @@
 //! - B: the file is in the log and not in the index. At the next start the headers in it bring the index up to the
 //!   log's end: its shards exist, whole. (`a_file_that_was_not_indexed_is_caught_up`; a move counts only while the
 //!   index still names what it moved: `a_move_that_was_not_indexed_does_not_undo_a_delete`)
+//! - D: a file does not read as it was written, and is not in the log: its shards are refused, and so are those of later
+//!   files that have units in it. Their headers name a file that is not there, and count for nothing at a start.
+//!   (`a_file_that_rots_before_its_commit_is_given_up_alone`)
 //! - C: see `index_thread.rs`; E, a new instance of the log: see `logs.rs`.
 
 use std::{
@@ -29,6 +32,9 @@ use super::{
     open_file::FullFile,
 };
 use crate::{FenceReason, ShardStoreError};
+
+/// A disk on which so many files rotted before their commit takes no more writes until it is opened again.
+pub(super) const DAMAGED_MAX: usize = 16;
 
 /// Runs until nobody can hand files over any more.
 pub(super) fn run(
@@ -60,6 +66,9 @@ fn commit(core: &Core, mut file: FullFile, index: &mpsc::Sender<IndexOrder>, dam
             core.vitals.health.count_error();
             let _ = std::fs::remove_file(&file.path);
             damaged.insert(file.id);
+            if damaged.len() >= DAMAGED_MAX {
+                core.vitals.health.fail_writes(&detail);
+            }
             return give_up(core, file.finishes, &detail);
         }
         Err(IngestError::Failed(detail)) => {

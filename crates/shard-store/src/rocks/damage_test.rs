@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::{
     DiskOptions, RocksShardStore,
     catch_up::{log_files, rebuild},
+    committer::DAMAGED_MAX,
     engine::{OpenFiles, open_index, open_log},
     index::Index,
     testing::{check_balance, copy, delete, du, files_in, open, options, seed},
@@ -538,6 +539,29 @@ async fn a_file_that_rots_before_its_commit_is_given_up_alone() {
         sample.check(&*disk).await;
     }
     check_balance(&disk.core());
+    disk.close().await;
+}
+
+/// One file that rots is an accident, many are a disk that fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_rots_file_after_file_takes_no_more_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = open(folder.path());
+    Sample::new(100, 16 << 20).write(&*disk, WriteMode::New).await.unwrap();
+    for round in 0..DAMAGED_MAX {
+        assert_eq!(disk.status().state, DiskState::Serving, "round {round}");
+        let sample = Sample::new(round as u64, 16 << 20);
+        let mut writer = sample.begin(&*disk, WriteMode::New).await.unwrap();
+        for stripe in 0..sample.stripes() {
+            writer.write_unit(sample.unit(stripe)).await.unwrap();
+        }
+        flip(&until_staged(&folder.path().join("staging"), 2 << 20).await, 1000);
+        assert!(matches!(writer.finish().await, Err(ShardStoreError::Engine(_))));
+    }
+    assert!(matches!(disk.status().state, DiskState::ReadOnly(_)));
+    let refused = Sample::new(200, 16 << 20).write(&*disk, WriteMode::New).await;
+    assert!(matches!(refused, Err(ShardStoreError::Fenced { .. })));
+    Sample::new(100, 16 << 20).check(&*disk).await;
     disk.close().await;
 }
 

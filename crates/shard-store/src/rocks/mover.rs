@@ -164,7 +164,7 @@ fn places_of(place: &LogPlace, layout: &StripeLayout) -> Vec<Place> {
 
 /// What the entry of a unit weighs: kind byte, unit header, payload.
 fn entry_bytes(layout: &StripeLayout, stripe: u32) -> u64 {
-    1 + SealedUnit::OVERHEAD_BYTES as u64 + u64::from(layout.unit_bytes(stripe))
+    SealedUnit::HEADROOM as u64 + u64::from(layout.unit_bytes(stripe))
 }
 
 /// An entry as it stands, if it is sound: cleaning must not give damage a fresh checksum.
