@@ -127,6 +127,9 @@ pub struct BenchArgs {
     /// Leave syncs uncounted (they are counted by `perf`, which makes each system call of the server a little dearer)
     #[arg(long)]
     no_syncs: bool,
+    /// Leave the objects that were laid ready, and the bucket, where they are: to fill a server (one workload that reads)
+    #[arg(long)]
+    keep: bool,
     /// Write all that was found as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -154,6 +157,7 @@ pub struct BenchOptions {
     pub(crate) timeout: Duration,
     pub(crate) seed: u64,
     pub(crate) count_syncs: bool,
+    pub(crate) keep: bool,
 }
 
 impl BenchArgs {
@@ -186,11 +190,17 @@ impl BenchArgs {
                 "--prefix `{prefix}`: letters, digits, `-`, `_`, `.` and `/`; all that lies under it is the harness' own"
             );
         }
+        let specs = self.specs()?;
+        if self.keep {
+            let reads = [Workload::Get, Workload::Head, Workload::List, Workload::Ranged];
+            let one = specs.len() == 1 && specs.iter().all(|spec| reads.contains(&spec.workload));
+            ensure!(one, "--keep: with one workload that reads (get, head, list or ranged), of one size");
+        }
         Ok(BenchOptions {
             endpoints,
             bucket: self.bucket.clone(),
             prefix: self.prefix.clone(),
-            specs: self.specs()?,
+            specs,
             concurrency: self.concurrency,
             duration: self.duration,
             operations: self.operations,
@@ -201,6 +211,7 @@ impl BenchArgs {
             timeout: self.timeout,
             seed: self.seed,
             count_syncs: !self.no_syncs,
+            keep: self.keep,
         })
     }
 
@@ -368,6 +379,8 @@ mod tests {
             ("--workload ranged --size 0", "no range"),
             ("--bucket a/b", "--bucket `a/b`"),
             ("--prefix /", "--prefix `/`"),
+            ("--keep", "one workload that reads"),
+            ("--keep --workload put --size 1KiB", "one workload that reads"),
             ("--endpoint two", "NAME=URL"),
             ("--endpoint two=ftp://x", "https://HOST"),
             ("--endpoint one=http://x", "two servers are named `one`"),

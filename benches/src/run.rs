@@ -146,7 +146,9 @@ async fn run(options: &BenchOptions, progress: &Progress, cancel: &CancellationT
         cases.push(run.case(*spec).await?);
     }
     let mut notes = std::mem::take(&mut run.meter.notes);
-    notes.extend(close(&run.lanes).await);
+    if !options.keep {
+        notes.extend(close(&run.lanes).await);
+    }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         began: began.format(&Rfc3339).unwrap_or_default(),
@@ -254,7 +256,9 @@ impl Run<'_> {
         }
         let mut results: Vec<ServerResult> = Vec::new();
         for (mut entry, lane) in entries.into_iter().zip(&self.lanes) {
-            entry.count(&remove(&lane.target, "", spec.concurrency).await);
+            if !self.options.keep {
+                entry.count(&remove(&lane.target, "", spec.concurrency).await);
+            }
             entry.result.finish(&entry.sight, results.first());
             results.push(entry.result);
         }

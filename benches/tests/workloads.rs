@@ -139,6 +139,22 @@ fn an_interrupted_run_reports_what_it_saw_and_leaves_nothing() {
 }
 
 #[test]
+fn what_was_laid_ready_is_left_where_it_was_asked_for() {
+    let server = null(false, Faults::default());
+    let words = ["--workload", "list", "--prefix", "kept/", "--objects", "5", "--operations", "1", "--rounds", "1"];
+    let again = || {
+        let options = arguments(&words, &[("one", &server)]).args.options().unwrap();
+        cairn_bench::bench_until(&options, &Progress::off(), &CancellationToken::new())
+    };
+    assert_eq!(again().expect("nothing lies there").failures(), 0);
+    let kept = [&words[..], &["--keep"]].concat();
+    let options = arguments(&kept, &[("one", &server)]).args.options().unwrap();
+    cairn_bench::bench_until(&options, &Progress::off(), &CancellationToken::new()).expect("nothing is left");
+    let error = format!("{:#}", again().unwrap_err());
+    assert!(error.contains("lies under the prefix already"), "{error}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let options = {
         let server = null(false, Faults::default());
