@@ -91,6 +91,15 @@ impl Group {
         timeout(wait, found).await.unwrap_or_else(|_| Err(MetaError::unavailable("the group has no leader")))
     }
 
+    /// The term in which this member leads a group that has no other voter.
+    pub(crate) fn leads_alone(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let leads = metrics.running_state.is_ok() && metrics.state.is_leader();
+        let alone = || metrics.membership_config.membership().voter_ids().all(|voter| voter == self.own);
+        (leads && alone()).then_some(metrics.current_term)
+    }
+
     /// Whether a handle is this member's own.
     pub(crate) fn is_own(&self, raft: &Raft) -> bool {
         raft.metrics().borrow().id == self.own

@@ -110,6 +110,53 @@ async fn callers_share_entries() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_alone_reads_without_a_round_all_that_was_acknowledged() {
+    let temp = tempfile::tempdir().unwrap();
+    for life in 0..2 {
+        let handle = one(temp.path(), false).await;
+        let rounds = handle.status().read_rounds;
+        assert!(rounds > 0, "the first read of a term is confirmed");
+        let mut callers = JoinSet::new();
+        for caller in 0..8 {
+            let handle = handle.clone();
+            callers.spawn(async move {
+                for count in 0..50 {
+                    let name = format!("bucket-{life}-{caller}-{count}");
+                    handle.propose(bucket(&name)).await.unwrap();
+                    let view = handle.read().await.unwrap();
+                    assert!(view.bucket(&name).unwrap().is_some(), "{name}");
+                    assert!(view.index() <= handle.read().await.unwrap().index(), "views go forward");
+                }
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller.unwrap();
+        }
+        assert_eq!(handle.read().await.unwrap().buckets("", None, 10_000).unwrap().len(), (life + 1) * 400);
+        assert_eq!(handle.status().read_rounds, rounds);
+        handle.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_other_voters_every_read_takes_a_round() {
+    let temp = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = clock();
+    let options = (1..=3).map(|voter| options(temp.path(), voter, false)).collect();
+    let handles = MetaHandle::start_group(options, &clock).await.unwrap();
+    for handle in &handles {
+        let rounds = handle.status().read_rounds;
+        for _ in 0..5 {
+            handle.read().await.unwrap();
+        }
+        assert_eq!(handle.status().read_rounds, rounds + 5);
+    }
+    for handle in handles {
+        handle.shutdown().await.unwrap();
+    }
+}
+
 /// On one thread the order is known: all reads are there before the task that makes the rounds is woken.
 #[tokio::test]
 async fn reads_that_come_together_share_a_round() {

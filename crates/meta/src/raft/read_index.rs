@@ -1,6 +1,9 @@
 //! Linearizable reads: one round to the other voters serves all the reads that arrived before it began.
 //!
 //! While a round is on its way, those who come wait for the next one; all of a round share one view of the rows.
+//!
+//! One voter alone has nobody to ask (ADR 0007): once a round of its term has shown that its rows are as far as its log
+//! was, every acknowledged write is in them, and a read takes them as they are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +38,27 @@ type Answer = oneshot::Sender<Result<View, MetaError>>;
 #[derive(Clone)]
 pub(crate) struct ReadIndex {
     queue: mpsc::Sender<Answer>,
+    own: Own,
     rounds: Arc<AtomicU64>,
+}
+
+/// This member, as far as it may answer alone.
+#[derive(Clone)]
+struct Own {
+    group: Group,
+    state: Arc<StateShared>,
+    /// The term in which a round went through with this member as its leader; 0 before.
+    confirmed: Arc<AtomicU64>,
+}
+
+impl Own {
+    /// The rows as they are, where no other voter could have acknowledged anything.
+    fn view(&self) -> Option<View> {
+        if self.group.leads_alone()? != self.confirmed.load(Ordering::Acquire) {
+            return None;
+        }
+        self.state.view_at_once().map(|(rows, index)| View { rows, index })
+    }
 }
 
 impl ReadIndex {
@@ -43,8 +66,9 @@ impl ReadIndex {
     pub(crate) fn start(group: Group, state: Arc<StateShared>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let rounds = Arc::new(AtomicU64::new(0));
-        tokio::spawn(run(group, state, waiting, Arc::clone(&rounds)));
-        Self { queue, rounds }
+        let own = Own { group, state, confirmed: Arc::default() };
+        tokio::spawn(run(own.clone(), waiting, Arc::clone(&rounds)));
+        Self { queue, own, rounds }
     }
 
     /// Rounds so far.
@@ -54,6 +78,9 @@ impl ReadIndex {
 
     /// A view that has all that was acknowledged before the call.
     pub(crate) async fn read(&self) -> Result<View, MetaError> {
+        if let Some(view) = self.own.view() {
+            return Ok(view);
+        }
         let (answer, answered) = oneshot::channel();
         self.queue.try_send(answer).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => MetaError::unavailable("too many reads wait"),
@@ -67,11 +94,11 @@ impl ReadIndex {
     }
 }
 
-async fn run(group: Group, state: Arc<StateShared>, mut waiting: mpsc::Receiver<Answer>, rounds: Arc<AtomicU64>) {
+async fn run(own: Own, mut waiting: mpsc::Receiver<Answer>, rounds: Arc<AtomicU64>) {
     let mut answers = Vec::new();
     while waiting.recv_many(&mut answers, QUEUE_MAX).await > 0 {
         rounds.fetch_add(1, Ordering::SeqCst);
-        let view = match timeout(WAIT_MAX, round(&group, &state)).await {
+        let view = match timeout(WAIT_MAX, round(&own)).await {
             Ok(view) => view,
             Err(_) => Err(MetaError::unavailable("no leader confirmed the read")),
         };
@@ -81,15 +108,19 @@ async fn run(group: Group, state: Arc<StateShared>, mut waiting: mpsc::Receiver<
 }
 
 /// One round: the leader's read index, confirmed by a majority; then our own rows, once they are that far.
-async fn round(group: &Group, state: &Arc<StateShared>) -> Result<View, MetaError> {
+async fn round(Own { group, state, confirmed }: &Own) -> Result<View, MetaError> {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
         let raft = group.leader(WAIT_MAX).await?;
+        let alone = group.leads_alone();
         match timeout_at(deadline.min(Instant::now() + ROUND_MAX), raft.get_read_log_id()).await {
             Ok(Ok((read, _))) => {
                 let mut applied = state.applied();
                 let reached = applied.wait_for(|applied| *applied >= read.index().unwrap_or(0)).await;
                 reached.map_err(|_| MetaError::Shutdown)?;
+                if let Some(term) = alone.filter(|term| group.leads_alone() == Some(*term)) {
+                    confirmed.store(term, Ordering::Release);
+                }
                 let view = run_on(state, StateShared::view).await;
                 let (rows, index) = view.map_err(|error| MetaError::Damaged { what: error.to_string() })?;
                 return Ok(View { rows, index });

@@ -45,14 +45,25 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 
 /// The reverse of [`encode`]; bytes left over are damage.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
-    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    match split(bytes)? {
+        (value, []) => Ok(value),
+        (_, left) => Err(damaged(format!("{} bytes too many", left.len()))),
+    }
+}
+
+/// The first fields of a value, as many as `T` has.
+pub(crate) fn decode_front<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
+    Ok(split(bytes)?.0)
+}
+
+fn split<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<(T, &'a [u8])> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => match postcard::take_from_bytes(rest) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, left)) => Err(damaged(format!("{} bytes too many", left.len()))),
-            Err(error) => Err(damaged(error.to_string())),
-        },
+        Some((&FORMAT, rest)) => postcard::take_from_bytes(rest).map_err(|error| damaged(error.to_string())),
         Some((version, _)) => Err(damaged(format!("version {version}, this program reads {FORMAT}"))),
         None => Err(damaged("empty".to_owned())),
     }
+}
+
+fn damaged(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -30,7 +30,8 @@ pub(crate) use self::snapshot::{InstallHook, SnapshotBuilder};
 pub(crate) use self::store::{MemoryState, Rows, SnapshotData, StateStore};
 use crate::command::Outcome;
 use crate::raft::types::{
-    Applied, Entry, EntryData, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types, decode, encode,
+    Applied, Entry, EntryData, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types, decode,
+    decode_front, encode,
 };
 use crate::rows::{Change, MemoryRows, Overlay, RowsError, RowsRead};
 
@@ -57,6 +58,15 @@ impl Header {
             Some(bytes) => decode(&bytes),
             None => Ok(Self::default()),
         }
+    }
+
+    /// The index alone, its first field.
+    fn read_index(header: Result<Option<Vec<u8>>, RowsError>) -> io::Result<u64> {
+        let last: Option<LogId> = match header.map_err(io::Error::other)? {
+            Some(bytes) => decode_front(&bytes)?,
+            None => None,
+        };
+        Ok(last.index().unwrap_or(0))
     }
 
     fn roll(&mut self, (key, value): &Change) {
@@ -151,8 +161,20 @@ impl StateShared {
     /// The rows as they are now, and the index they stand at: read from the rows themselves.
     pub(crate) fn view(&self) -> io::Result<(Rows, u64)> {
         let rows = self.store().rows();
-        let index = Header::read(&*rows)?.last.index().unwrap_or(0);
+        let index = Header::read_index(rows.get(&HEADER_KEY))?;
         Ok((rows, index))
+    }
+
+    /// The same where it waits for nothing: none where the index has to be read from a disk, and none of rows in memory,
+    /// of which each view is a copy.
+    pub(crate) fn view_at_once(&self) -> Option<(Rows, u64)> {
+        let store = self.store();
+        if !store.blocks() {
+            return None;
+        }
+        let rows = store.rows();
+        let index = Header::read_index(rows.get_in_memory(&HEADER_KEY)).ok()?;
+        Some((rows, index))
     }
 
     /// The last index applied, as it changes.
