@@ -23,6 +23,7 @@ mod log_writer;
 mod logs;
 mod mover;
 mod open_file;
+mod page_cache;
 mod read;
 mod recovery_list;
 mod rows;
