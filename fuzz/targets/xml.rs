@@ -89,9 +89,8 @@ fn listing(request: &DeleteRequest, encode_url: bool) -> ListBucketResultV2 {
         last_modified: NOW,
         etag: object.etag.clone().unwrap_or_default(),
         size: 0,
-        storage_class: "STANDARD".to_owned(),
+        storage_class: "STANDARD".into(),
         checksum: None,
-        owner: None,
     });
     let first = request.objects.first().map(|object| object.key.clone());
     ListBucketResultV2 {
@@ -104,6 +103,7 @@ fn listing(request: &DeleteRequest, encode_url: bool) -> ListBucketResultV2 {
         continuation_token: first.clone(),
         next_continuation_token: first.clone(),
         is_truncated: true,
+        owner: None,
         contents: objects.collect(),
         common_prefixes: first.into_iter().collect(),
     }

@@ -191,13 +191,13 @@ impl<'a> KeyReader<'a> {
     fn string(&mut self) -> Result<String, RowsError> {
         let mut text = Vec::new();
         loop {
+            let run = self.rest.iter().position(|byte| *byte == 0).ok_or_else(|| self.damaged())?;
+            text.extend_from_slice(&self.rest[..run]);
+            self.rest = &self.rest[run + 1..];
             match self.take::<1>()?[0] {
-                0 => match self.take::<1>()?[0] {
-                    0 => break,
-                    0xff => text.push(0),
-                    _ => return Err(self.damaged()),
-                },
-                byte => text.push(byte),
+                0 => break,
+                0xff => text.push(0),
+                _ => return Err(self.damaged()),
             }
         }
         String::from_utf8(text).map_err(|_| self.damaged())

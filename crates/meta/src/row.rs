@@ -147,6 +147,38 @@ pub struct ObjectRow {
     pub data_key: Option<DataKey>,
 }
 
+/// The beginning of an [`ObjectRow`], field by field, as far as lists show it: the body of a small object is not read.
+#[derive(Deserialize)]
+pub(crate) struct ListedRow<'a> {
+    _version: VersionId,
+    pub(crate) bytes: u64,
+    pub(crate) etag: &'a str,
+    pub(crate) modified_ms: u64,
+    #[serde(borrow)]
+    pub(crate) checksum: Option<ListedChecksum<'a>>,
+    #[serde(borrow)]
+    pub(crate) attributes: ListedAttributes<'a>,
+}
+
+/// A [`ChecksumRow`], field by field.
+#[derive(Deserialize)]
+pub(crate) struct ListedChecksum<'a> {
+    pub(crate) algorithm: &'a str,
+    _value: &'a str,
+    pub(crate) kind: &'a str,
+}
+
+/// The beginning of [`Attributes`], field by field.
+#[derive(Deserialize)]
+pub(crate) struct ListedAttributes<'a> {
+    #[serde(borrow)]
+    _system: Vec<(&'a str, &'a str)>,
+    #[serde(borrow)]
+    _user: Vec<(&'a str, &'a str)>,
+    pub(crate) storage_class: Option<&'a str>,
+    _sse: bool,
+}
+
 /// An open upload. Key: (bucket id, key, upload id). Once completed or aborted the row is gone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UploadRow {

@@ -10,4 +10,4 @@ pub use ids::{
     AttachNumber, BucketId, CommandNumber, DiskId, Epoch, GroupId, Index, NodeId, PgId, SegmentId, Sequence, Slot,
     UploadId, VersionId, WriterId,
 };
-pub use record::{Record, RecordError, appended, decode_record, encode_record};
+pub use record::{Record, RecordError, appended, decode_front, decode_record, encode_record};

@@ -52,12 +52,24 @@ pub fn encode_record<T: Serialize>(version: u8, record: &Record<T>) -> Result<Ve
 /// # Errors
 /// [`RecordError::Version`] for a record of another version, [`RecordError::Damaged`] for bytes that are none.
 pub fn decode_record<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<Record<T>, RecordError> {
+    let (value, tail) = split_record(version, bytes)?;
+    Ok(Record { value, tail: tail.to_vec() })
+}
+
+/// Reads the first fields of a record, as many as `T` has, and nothing of what stands behind them.
+///
+/// # Errors
+/// As [`decode_record`].
+pub fn decode_front<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<T, RecordError> {
+    Ok(split_record(version, bytes)?.0)
+}
+
+fn split_record<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<(T, &'a [u8]), RecordError> {
     let (&found, body) = bytes.split_first().ok_or(RecordError::Damaged(None))?;
     if found != version {
         return Err(RecordError::Version { found, known: version });
     }
-    let (value, tail) = postcard::take_from_bytes(body).map_err(|e| RecordError::Damaged(Some(e)))?;
-    Ok(Record { value, tail: tail.to_vec() })
+    postcard::take_from_bytes(body).map_err(|e| RecordError::Damaged(Some(e)))
 }
 
 /// Reads a field that a later release appended, for `#[serde(deserialize_with)]`: a record that ends before it, as an
@@ -107,6 +119,7 @@ mod tests {
         let older: Record<(u32, String)> = decode_record(1, &newer).unwrap();
         assert_eq!(older.value, (7, "name".to_owned()));
         assert_eq!(encode_record(1, &older).unwrap(), newer);
+        assert_eq!(decode_front::<(u32, &str)>(1, &newer).unwrap(), (7, "name"));
     }
 
     #[test]

@@ -155,9 +155,8 @@ fn page(counts: &mut Counts) {
         last_modified: NOW,
         etag: "d41d8cd98f00b204e9800998ecf8427e".to_owned(),
         size: 4096,
-        storage_class: "STANDARD".to_owned(),
+        storage_class: "STANDARD".into(),
         checksum: None,
-        owner: None,
     };
     let page = ListBucketResultV2 {
         name: "cache".to_owned(),

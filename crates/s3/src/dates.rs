@@ -1,5 +1,7 @@
 //! The three ways S3 writes a moment: HTTP dates, ISO 8601 in XML, and the compact form of signing.
 
+use std::fmt;
+
 use time::{
     OffsetDateTime, PrimitiveDateTime,
     format_description::{BorrowedFormatItem, well_known::Rfc2822},
@@ -8,8 +10,6 @@ use time::{
 
 const HTTP: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-const ISO: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 const AMZ: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, for headers.
@@ -32,7 +32,20 @@ pub fn parse_http(text: &str) -> Option<OffsetDateTime> {
 /// `2009-10-12T17:50:30.000Z`, for XML.
 #[must_use]
 pub fn format_iso8601(moment: OffsetDateTime) -> String {
-    moment.to_offset(time::UtcOffset::UTC).format(ISO).unwrap_or_default()
+    Iso8601(moment).to_string()
+}
+
+/// A moment that prints as [`format_iso8601`] writes it.
+pub(crate) struct Iso8601(pub(crate) OffsetDateTime);
+
+impl fmt::Display for Iso8601 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = self.0.to_offset(time::UtcOffset::UTC);
+        let (year, month, day) = moment.to_calendar_date();
+        let (hour, minute, second, milli) = moment.to_hms_milli();
+        let month = u8::from(month);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
 }
 
 /// `20130524T000000Z`, for signing.

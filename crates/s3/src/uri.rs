@@ -2,7 +2,10 @@
 //!
 //! Keys are bytes to S3: `..`, `//` and `.` are kept as they are sent, nothing is normalized.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use crate::{S3Error, S3ErrorCode};
 
@@ -139,9 +142,7 @@ pub fn aws_encode(text: &[u8], keep_slash: bool) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(text.len());
     for &byte in text {
-        let kept =
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') || (keep_slash && byte == b'/');
-        if kept {
+        if is_kept(byte, keep_slash) {
             out.push(char::from(byte));
         } else {
             out.push('%');
@@ -150,6 +151,15 @@ pub fn aws_encode(text: &[u8], keep_slash: bool) -> String {
         }
     }
     out
+}
+
+/// [`aws_encode`] with `/` kept; most texts are their own encoding.
+pub(crate) fn aws_encoded(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| is_kept(byte, true)) { text.into() } else { aws_encode(text.as_bytes(), true).into() }
+}
+
+fn is_kept(byte: u8, keep_slash: bool) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') || (keep_slash && byte == b'/')
 }
 
 /// Percent decoding of a path: `+` stays `+`.

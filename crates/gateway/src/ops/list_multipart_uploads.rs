@@ -35,7 +35,7 @@ pub(crate) async fn list_multipart_uploads(call: Call) -> Result<Answer, S3Error
         key,
         upload_id: row.id.to_string(),
         initiated: moment(row.opened_ms),
-        storage_class: storage_class(row.attributes.storage_class.as_deref()),
+        storage_class: storage_class(row.attributes.storage_class),
         owner: owner(),
         checksum: stored_checksum::announced(row.checksum.as_ref()),
     });

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) async fn list_objects(call: Call) -> Result<Answer, S3Error> {
     let params = ListObjectsParams::parse(&call.query)?;
     let page = list(&call, &params, params.marker.clone()).await?;
-    let (contents, common_prefixes) = entries(&call.shared, page.entries, true);
+    let (contents, common_prefixes) = entries(&call.shared, page.entries);
     let result = ListBucketResultV1 {
         name: call.bucket_name().to_owned(),
         prefix: params.prefix,
@@ -28,6 +28,7 @@ pub(crate) async fn list_objects(call: Call) -> Result<Answer, S3Error> {
         encode_url: params.encode_url,
         is_truncated: page.next.is_some(),
         next_marker: page.next,
+        owner: Some(owner()),
         contents,
         common_prefixes,
     };
@@ -38,7 +39,7 @@ pub(crate) async fn list_objects_v2(call: Call) -> Result<Answer, S3Error> {
     let params = ListObjectsParams::parse(&call.query)?;
     let after = params.continue_after.clone().or_else(|| params.start_after.clone());
     let page = list(&call, &params, after).await?;
-    let (contents, common_prefixes) = entries(&call.shared, page.entries, params.fetch_owner);
+    let (contents, common_prefixes) = entries(&call.shared, page.entries);
     let result = ListBucketResultV2 {
         name: call.bucket_name().to_owned(),
         prefix: params.prefix,
@@ -49,6 +50,7 @@ pub(crate) async fn list_objects_v2(call: Call) -> Result<Answer, S3Error> {
         continuation_token: params.continuation_token,
         next_continuation_token: page.next.as_deref().map(encode_token),
         is_truncated: page.next.is_some(),
+        owner: params.fetch_owner.then(owner),
         contents,
         common_prefixes,
     };
@@ -71,7 +73,7 @@ async fn list(call: &Call, params: &ListObjectsParams, after: Option<String>) ->
     call.engine().list(query).await.map_err(answer_for)
 }
 
-fn entries(shared: &Shared, entries: Vec<ListEntry>, with_owner: bool) -> (Vec<ListedObject>, Vec<String>) {
+fn entries(shared: &Shared, entries: Vec<ListEntry>) -> (Vec<ListedObject>, Vec<String>) {
     let mut contents = Vec::new();
     let mut common_prefixes = Vec::new();
     for entry in entries {
@@ -83,9 +85,8 @@ fn entries(shared: &Shared, entries: Vec<ListEntry>, with_owner: bool) -> (Vec<L
                     last_modified: shared.modified(modified_ms),
                     etag,
                     size: bytes,
-                    storage_class: storage_class(class.as_deref()),
+                    storage_class: storage_class(class),
                     checksum: checksum.and_then(|(algorithm, kind)| stored_checksum::named(&algorithm, &kind)),
-                    owner: with_owner.then(owner),
                 });
             }
         }

@@ -39,7 +39,7 @@ pub(crate) async fn list_parts(call: Call) -> Result<Answer, S3Error> {
         key: call.key().to_owned(),
         upload_id: upload.to_string(),
         owner: owner(),
-        storage_class: storage_class(row.attributes.storage_class.as_deref()),
+        storage_class: storage_class(row.attributes.storage_class),
         part_number_marker: params.part_number_marker,
         next_part_number_marker: parts.last().map(|part| part.part_number),
         max_parts: params.max_parts,

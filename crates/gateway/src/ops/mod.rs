@@ -43,6 +43,8 @@ pub(crate) use put_object::put_object;
 pub(crate) use upload_part::upload_part;
 pub(crate) use upload_part_copy::upload_part_copy;
 
+use std::borrow::Cow;
+
 use cairn_meta::Preconditions;
 use cairn_proto::UploadId;
 use cairn_s3::{S3Error, S3ErrorCode, WriteConditions, conditional::ETagCondition, xml::Owner};
@@ -76,6 +78,6 @@ fn part_number(call: &Call) -> Result<u16, S3Error> {
 }
 
 /// The storage class as answers name it.
-fn storage_class(stored: Option<&str>) -> String {
-    stored.unwrap_or("STANDARD").to_owned()
+fn storage_class(stored: Option<String>) -> Cow<'static, str> {
+    stored.map_or(Cow::Borrowed("STANDARD"), Cow::Owned)
 }

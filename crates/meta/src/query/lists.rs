@@ -5,8 +5,8 @@ use cairn_proto::UploadId;
 use super::Query;
 use super::walk::{Found, Scope, Step};
 use crate::keys::{self, Named};
-use crate::row::{BucketRow, IdentityNameRow, IdentityRow, ObjectRow, PartRow};
-use crate::rows::{RowsError, StoredUpload, collect, decode};
+use crate::row::{BucketRow, IdentityNameRow, IdentityRow, ListedRow, PartRow};
+use crate::rows::{RowsError, StoredUpload, collect, decode, decode_front};
 use crate::view::{ListEntry, ListPage, ListQuery, PartPage, UploadPage, UploadQuery};
 
 impl Query<'_> {
@@ -53,10 +53,9 @@ impl Query<'_> {
             return Ok(page);
         }
         let from = query.after.as_deref().map_or_else(Vec::new, |after| scope.behind(after));
-        let mut last_key: Option<String> = None;
         scope.walk(self.rows, from, &|_, _| Ok(true), &mut |found| {
             if let Found::Row { key, .. } = &found
-                && last_key.as_ref() == Some(key)
+                && matches!(page.entries.last(), Some(ListEntry::Object { key: last, .. }) if last == key)
             {
                 // Noncurrent versions of a key lie behind its present one.
                 return Ok(Step::PastKey);
@@ -68,9 +67,8 @@ impl Query<'_> {
             page.entries.push(match found {
                 Found::Prefix(prefix) => ListEntry::Prefix(prefix),
                 Found::Row { key, value } => {
-                    last_key = Some(key.clone());
-                    let row = decode::<ObjectRow>(key.as_bytes(), value)?.value;
-                    object_entry(key, row)
+                    let row = decode_front(key.as_bytes(), value)?;
+                    object_entry(key, &row)
                 }
             });
             Ok(Step::Next)
@@ -149,13 +147,13 @@ fn entry_name(entry: &ListEntry) -> &str {
     }
 }
 
-fn object_entry(key: String, row: ObjectRow) -> ListEntry {
+fn object_entry(key: String, row: &ListedRow<'_>) -> ListEntry {
     ListEntry::Object {
         key,
         bytes: row.bytes,
-        etag: row.etag,
+        etag: row.etag.to_owned(),
         modified_ms: row.modified_ms,
-        storage_class: row.attributes.storage_class,
-        checksum: row.checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
+        storage_class: row.attributes.storage_class.map(str::to_owned),
+        checksum: row.checksum.as_ref().map(|checksum| (checksum.algorithm.to_owned(), checksum.kind.to_owned())),
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::keys;
 use crate::query::Query;
-use crate::row::{Attributes, Body, ObjectRow, UploadRow};
+use crate::row::{Attributes, Body, ChecksumRow, DataKey, ObjectRow, UploadRow};
 use crate::rows::{MemoryRows, StoredUpload, encode};
 use crate::view::{ListEntry, ListQuery, UploadQuery};
 
@@ -216,4 +216,51 @@ fn buckets_are_listed_in_pages() {
     assert_eq!(list("a", Some("abb"), 9), ["abc"]);
     assert_eq!(list("b", Some("a"), 9), ["b"]);
     assert!(list("", None, 0).is_empty());
+}
+
+/// A list reads the beginning of each row alone, by a type of its own: it has to say what the whole row says.
+#[test]
+fn a_line_says_what_the_row_says() {
+    let text = |text: &str| text.to_owned();
+    let mut checksum = None;
+    let mut attributes = Attributes::default();
+    for (number, body) in [
+        Body::Inline(Bytes::from(vec![0xff; 300])),
+        Body::Sealed(Bytes::from(vec![7; 20])),
+        Body::Extents(Vec::new()),
+        Body::Parts { upload: UploadId(version(3)), parts: Vec::new() },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let row = ObjectRow {
+            version: version(u64::MAX),
+            bytes: 1 << (16 * number),
+            etag: format!("etag-{number}"),
+            modified_ms: u64::MAX - number as u64,
+            checksum: checksum.clone(),
+            attributes: attributes.clone(),
+            body,
+            data_key: Some(DataKey { key_id: text("id"), wrapped: Bytes::from_static(b"wrapped") }),
+        };
+        let mut rows = MemoryRows::default();
+        put(&mut rows, keys::object(BUCKET, "key", row.version), row.clone());
+        let query = ListQuery { bucket: BUCKET, prefix: String::new(), delimiter: None, after: None, limit: 10 };
+        let expected = ListEntry::Object {
+            key: text("key"),
+            bytes: row.bytes,
+            etag: row.etag,
+            modified_ms: row.modified_ms,
+            storage_class: row.attributes.storage_class,
+            checksum: row.checksum.map(|checksum| (checksum.algorithm, checksum.kind)),
+        };
+        assert_eq!(Query::new(&rows).list(&query).unwrap().entries, [expected]);
+        checksum = Some(ChecksumRow { algorithm: text("CRC32"), value: text("AAAAAA=="), kind: text("FULL_OBJECT") });
+        attributes = Attributes {
+            system: vec![(text("content-type"), text("text/plain")), (text("expires"), text(""))],
+            user: vec![(text("ä"), text("é"))],
+            storage_class: (number > 0).then(|| text("STANDARD_IA")),
+            sse: true,
+        };
+    }
 }

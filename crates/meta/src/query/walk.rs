@@ -97,11 +97,11 @@ impl Scope<'_> {
         let key = Named::read_key(row)?;
         let (found, behind) = match self.common_prefix(&key) {
             Some(prefix) => (Found::Prefix(prefix.to_owned()), Some(self.kind.beginning(self.bucket, prefix).end)),
-            None => (Found::Row { key: key.clone(), value }, None),
+            None => (Found::Row { key, value }, None),
         };
         Ok(match visit(found)? {
             Step::Stop => (false, None),
-            Step::PastKey => (false, Some(self.kind.of_key(self.bucket, &key).end)),
+            Step::PastKey => (false, Some(self.kind.of_key(self.bucket, &Named::read_key(row)?).end)),
             Step::Next => (behind.is_none(), behind),
         })
     }

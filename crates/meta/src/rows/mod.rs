@@ -14,7 +14,7 @@ pub(crate) use stored::{StoredInternalUpload, StoredReference, StoredUpload, Sto
 use std::sync::Arc;
 
 use cairn_proto::{Record, RecordError, decode_record, encode_record};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A change of a row: its key and its new value, none where it was removed.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
@@ -121,6 +121,11 @@ pub(crate) fn load_value<T: DeserializeOwned>(rows: &dyn RowsRead, key: &[u8]) -
 /// Decodes a row that was read under `key`.
 pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<Record<T>, RowsError> {
     decode_record(ROW_VERSION, bytes).map_err(|error| RowsError::record(key, &error))
+}
+
+/// Decodes the first fields of a row that was read under `key`.
+pub(crate) fn decode_front<'a, T: Deserialize<'a>>(key: &[u8], bytes: &'a [u8]) -> Result<T, RowsError> {
+    cairn_proto::decode_front(ROW_VERSION, bytes).map_err(|error| RowsError::record(key, &error))
 }
 
 /// Encodes a row for `key`.

@@ -176,13 +176,16 @@ impl RocksRows {
         options.set_iterate_upper_bound(end);
         // A range of several objects must see tables that do not hold the first one.
         options.set_total_order_seek(!is_one_object(from, end));
-        for row in self.snapshot.iterator_opt(IteratorMode::From(from, Direction::Forward), options) {
-            let (key, value) = row.map_err(|error| failed(&error))?;
-            if !visit(&key, &value) {
-                break;
+        // The iterator that lends its rows: the other one copies each.
+        let mut rows = self.snapshot.raw_iterator_opt(options);
+        rows.seek(from);
+        while let Some((key, value)) = rows.item() {
+            if !visit(key, value) {
+                return Ok(());
             }
+            rows.next();
         }
-        Ok(())
+        rows.status().map_err(|error| failed(&error))
     }
 }
 

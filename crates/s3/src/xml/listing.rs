@@ -1,9 +1,11 @@
 //! The answers of ListBuckets, GetBucketLocation and ListObjects in both versions.
 
+use std::borrow::Cow;
+
 use time::OffsetDateTime;
 
 use super::XmlWriter;
-use crate::{ChecksumAlgorithm, ChecksumType, dates, etag, uri};
+use crate::{ChecksumAlgorithm, ChecksumType, dates, dates::Iso8601, uri};
 
 /// Who owns a bucket or object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +27,13 @@ impl Owner {
 
 /// Text as a listing carries it: percent-encoded with `encoding-type=url`. A space is `%20`, which every client
 /// decodes, whether it reads `+` as a space or not.
-pub(super) fn listed(text: &str, encode_url: bool) -> String {
-    if encode_url { uri::aws_encode(text.as_bytes(), true) } else { text.to_owned() }
+pub(super) fn listed(text: &str, encode_url: bool) -> Cow<'_, str> {
+    if encode_url { uri::aws_encoded(text) } else { text.into() }
+}
+
+/// [`listed`] for all texts of a document.
+pub(super) fn lister<'a>(encode_url: bool) -> impl Fn(&'a str) -> Cow<'a, str> + Copy {
+    move |text| listed(text, encode_url)
 }
 
 pub(super) fn write_common_prefixes(xml: &mut XmlWriter, prefixes: &[String], encode_url: bool) {
@@ -108,29 +115,40 @@ pub struct ListedObject {
     /// Bytes.
     pub size: u64,
     /// Mostly `STANDARD`.
-    pub storage_class: String,
+    pub storage_class: Cow<'static, str>,
     /// The checksum it is stored with.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
-    /// The owner: always in version 1, on demand in version 2.
-    pub owner: Option<Owner>,
 }
 
+/// What a line takes beside its key: room is made once for a page.
+const LINE_BYTES: usize = 256;
+/// What it takes more where it names its owner.
+const OWNER_BYTES: usize = 80;
+
 impl ListedObject {
-    fn write(&self, xml: &mut XmlWriter, encode_url: bool) {
+    fn write(&self, xml: &mut XmlWriter, encode_url: bool, owner: Option<&Owner>) {
         xml.open("Contents");
         xml.text("Key", &listed(&self.key, encode_url));
-        xml.text("LastModified", &dates::format_iso8601(self.last_modified));
-        xml.text("ETag", &etag::quoted(&self.etag));
+        xml.value("LastModified", Iso8601(self.last_modified));
+        xml.value("ETag", format_args!("\"{}\"", self.etag));
         if let Some((algorithm, checksum_type)) = self.checksum {
             xml.text("ChecksumAlgorithm", algorithm.as_str());
             xml.text("ChecksumType", checksum_type.as_str());
         }
         xml.value("Size", self.size);
-        if let Some(owner) = &self.owner {
+        if let Some(owner) = owner {
             owner.write(xml, "Owner");
         }
         xml.text("StorageClass", &self.storage_class);
         xml.close();
+    }
+}
+
+fn write_contents(xml: &mut XmlWriter, contents: &[ListedObject], encode_url: bool, owner: Option<&Owner>) {
+    let line_bytes = LINE_BYTES + owner.map_or(0, |_| OWNER_BYTES);
+    xml.reserve(contents.iter().map(|object| line_bytes + object.key.len()).sum());
+    for object in contents {
+        object.write(xml, encode_url, owner);
     }
 }
 
@@ -153,6 +171,8 @@ pub struct ListBucketResultV1 {
     pub is_truncated: bool,
     /// The last name of the page; S3 gives it only with a delimiter, we give it whenever it is truncated.
     pub next_marker: Option<String>,
+    /// The owner of all objects: always in version 1, on demand in version 2.
+    pub owner: Option<Owner>,
     /// The objects.
     pub contents: Vec<ListedObject>,
     /// The common prefixes.
@@ -163,7 +183,7 @@ impl ListBucketResultV1 {
     /// The document.
     #[must_use]
     pub fn to_xml(&self) -> String {
-        let text = |value: &str| listed(value, self.encode_url);
+        let text = lister(self.encode_url);
         let mut xml = XmlWriter::root("ListBucketResult");
         xml.text("Name", &self.name);
         xml.text("Prefix", &text(&self.prefix));
@@ -173,9 +193,7 @@ impl ListBucketResultV1 {
         xml.optional("Delimiter", self.delimiter.as_deref().map(text).as_deref());
         xml.optional("EncodingType", self.encode_url.then_some("url"));
         xml.value("IsTruncated", self.is_truncated);
-        for object in &self.contents {
-            object.write(&mut xml, self.encode_url);
-        }
+        write_contents(&mut xml, &self.contents, self.encode_url, self.owner.as_ref());
         write_common_prefixes(&mut xml, &self.common_prefixes, self.encode_url);
         xml.finish()
     }
@@ -202,6 +220,8 @@ pub struct ListBucketResultV2 {
     pub next_continuation_token: Option<String>,
     /// Whether there is more.
     pub is_truncated: bool,
+    /// The owner of all objects: always in version 1, on demand in version 2.
+    pub owner: Option<Owner>,
     /// The objects.
     pub contents: Vec<ListedObject>,
     /// The common prefixes.
@@ -212,7 +232,7 @@ impl ListBucketResultV2 {
     /// The document.
     #[must_use]
     pub fn to_xml(&self) -> String {
-        let text = |value: &str| listed(value, self.encode_url);
+        let text = lister(self.encode_url);
         let mut xml = XmlWriter::root("ListBucketResult");
         xml.text("Name", &self.name);
         xml.text("Prefix", &text(&self.prefix));
@@ -224,9 +244,7 @@ impl ListBucketResultV2 {
         xml.optional("Delimiter", self.delimiter.as_deref().map(text).as_deref());
         xml.optional("EncodingType", self.encode_url.then_some("url"));
         xml.value("IsTruncated", self.is_truncated);
-        for object in &self.contents {
-            object.write(&mut xml, self.encode_url);
-        }
+        write_contents(&mut xml, &self.contents, self.encode_url, self.owner.as_ref());
         write_common_prefixes(&mut xml, &self.common_prefixes, self.encode_url);
         xml.finish()
     }

@@ -31,7 +31,6 @@ fn object(key: &str) -> ListedObject {
         size: 7,
         storage_class: "STANDARD".into(),
         checksum: Some((ChecksumAlgorithm::Crc32, ChecksumType::FullObject)),
-        owner: None,
     }
 }
 
@@ -93,7 +92,8 @@ fn version_1_names_owner_and_marker() {
         max_keys: 1000,
         next_marker: Some("n".into()),
         is_truncated: true,
-        contents: vec![ListedObject { owner: Some(owner()), ..object("<k>") }],
+        owner: Some(owner()),
+        contents: vec![object("<k>")],
         ..ListBucketResultV1::default()
     };
     let root = read(&result.to_xml());

@@ -1,10 +1,12 @@
 //! The answers of the multipart operations.
 
+use std::borrow::Cow;
+
 use time::OffsetDateTime;
 
 use super::{
     Owner, XmlWriter,
-    listing::{listed, write_common_prefixes},
+    listing::{listed, lister, write_common_prefixes},
 };
 use crate::{Checksum, ChecksumAlgorithm, ChecksumType, dates, etag};
 
@@ -96,7 +98,7 @@ pub struct ListPartsResult {
     /// Who began it and owns it.
     pub owner: Owner,
     /// Mostly `STANDARD`.
-    pub storage_class: String,
+    pub storage_class: Cow<'static, str>,
     /// As asked.
     pub part_number_marker: u32,
     /// The last part of the page.
@@ -156,7 +158,7 @@ pub struct ListedUpload {
     /// When it was begun.
     pub initiated: OffsetDateTime,
     /// Mostly `STANDARD`.
-    pub storage_class: String,
+    pub storage_class: Cow<'static, str>,
     /// Who began it and owns it.
     pub owner: Owner,
     /// The checksum it was begun with.
@@ -196,7 +198,7 @@ impl ListMultipartUploadsResult {
     /// The document.
     #[must_use]
     pub fn to_xml(&self) -> String {
-        let text = |value: &str| listed(value, self.encode_url);
+        let text = lister(self.encode_url);
         let mut xml = XmlWriter::root("ListMultipartUploadsResult");
         xml.text("Bucket", &self.bucket);
         xml.text("KeyMarker", &text(&self.key_marker));

@@ -1,5 +1,7 @@
 //! A writer of XML that cannot write an invalid document from any text.
 
+use std::fmt::{self, Write};
+
 /// The name space of S3's documents.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
@@ -54,8 +56,16 @@ impl XmlWriter {
     }
 
     /// An element with a number, a truth value or anything that prints.
-    pub fn value(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.text(name, &value.to_string());
+    pub fn value(&mut self, name: &str, value: impl fmt::Display) {
+        self.tag("<", name);
+        // Into memory nothing fails but a value's own `Display`, and none of those that come here does.
+        let _ = write!(Escaped(&mut self.out), "{value}");
+        self.tag("</", name);
+    }
+
+    /// Makes room for so many bytes more.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
     }
 
     /// An element only if there is a value.
@@ -81,9 +91,24 @@ impl XmlWriter {
     }
 }
 
+/// Text on its way into a document.
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape_into(self.0, text);
+        Ok(())
+    }
+}
+
 /// Escapes text. Characters XML 1.0 cannot hold, not even as references, become U+FFFD: a listing with such a key
 /// stays readable, and `encoding-type=url` shows the key as it is.
 fn escape_into(out: &mut String, value: &str) {
+    // Most texts have nothing to escape. The two forbidden characters above U+001F begin with the byte EF.
+    if !value.bytes().any(|byte| byte < 0x20 || matches!(byte, b'&' | b'<' | b'>' | b'"' | 0xef)) {
+        out.push_str(value);
+        return;
+    }
     for character in value.chars() {
         match character {
             '&' => out.push_str("&amp;"),
