@@ -1,5 +1,6 @@
 """Runs the chart's rendered pod as a process: its command, arguments, environment, configuration, probes, user, groups,
-capabilities and read-only root, with a folder for each volume.
+capabilities and read-only root, with a folder for each volume. Of the image there are its environment and its volumes,
+which the pod inherits.
 
 What a kubelet would do beside it is here too: the ownership of volumes by fsGroup, the service account's files, the
 variables with the API server's address, and the grace period. Not applied: the seccomp profile and the limits of
@@ -18,7 +19,9 @@ import time
 
 import chart
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+sys.path.append(str(chart.ROOT / "deploy" / "docker"))
+import dockerfile
+
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 CLIENTS = chart.ROOT / "tests" / "clients"
 VOLUME_BYTES = 2 << 30
@@ -181,7 +184,18 @@ class Pod:
             for name, text in self.api.account(self.spec["serviceAccountName"]).items():
                 (account / name).write_text(text)
             yield [str(account), ACCOUNT, True]
-        yield [str(self._binary()), f"/usr/local/bin/{self.container['command'][0]}", True]
+        for volume in dockerfile.configuration()["Volumes"]:
+            yield [str(self.image_volume(volume)), volume, False]
+        yield [str(self._binary()), dockerfile.configuration()["Entrypoint"][0], True]
+
+    def image_volume(self, name):
+        """What a container runtime makes for a VOLUME of the image: a folder that belongs to the image's user and goes with
+        the pod."""
+        folder = self.folder / "image-volumes" / name.strip("/")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            os.chown(folder, *map(int, dockerfile.configuration()["User"].split(":")))
+        return folder
 
     def _binary(self):
         """A copy: folders above the build's may be closed to the pod's user."""
@@ -192,7 +206,8 @@ class Pod:
         return copy
 
     def _environment(self):
-        yield "PATH", PATH
+        # First, so that what the pod says goes before it.
+        yield from dockerfile.environment().items()
         yield "HOSTNAME", self.name
         for name, value in self.api.address().items():
             yield name, value
@@ -300,6 +315,11 @@ class Pod:
         ca.write_text(self.api.config_map(f"{self.service}-ca")["ca.crt"])
         environment = os.environ | {
             "ENDPOINT": f"https://{self.service}.{self.api.namespace}.svc:9000", "CA": str(ca),
+    def environment_of_process(self):
+        """The variables that the server was started with."""
+        entries = pathlib.Path(f"/proc/{self.process.pid}/environ").read_text().split("\0")
+        return dict(entry.split("=", 1) for entry in entries if entry)
+
             "ACCESS_KEY": key["accesskey"], "SECRET_KEY": key["secretkey"], "PYTHONPATH": str(CLIENTS),
         }
         inside = ["nsenter", f"--target={self.sandbox.pid}", "--mount", "--net", "--", sys.executable, str(program), *map(str, words)]

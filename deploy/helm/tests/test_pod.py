@@ -14,7 +14,7 @@ import time
 import chart
 import test_monitoring
 from api import StandIn
-from pod import VOLUME_BYTES, Node, Pod, Volumes, bytes_of
+from pod import VOLUME_BYTES, Node, Pod, Volumes, bytes_of, dockerfile
 
 OBJECTS = chart.HERE / "objects.py"
 BUCKET, KEY_SECRET = "gitlab-cache", "cairn-runner"
@@ -193,6 +193,24 @@ def test_the_pod_has_the_rights_that_the_chart_gives_it_and_needs_no_more():
 
 
 def test_memory_and_metrics_after_the_runners_flow():
+def test_nothing_lands_in_the_volumes_of_the_image():
+    """They go with the pod, and nobody looks there: above all not for a root key."""
+    with place() as there:
+        pod = there.run({})
+        key_of(there, "cairn-root")
+        volumes = [pod.image_volume(name) for name in dockerfile.configuration()["Volumes"]]
+        assert volumes and not [path for volume in volumes for path in volume.rglob("*")], volumes
+        assert set(dockerfile.environment()) <= set(pod.environment_of_process()), "the pod inherits nothing: no slip would show"
+
+
+def test_both_families_are_served_where_the_service_has_both():
+    with place() as there:
+        pod = there.run({"service": {"ipFamilyPolicy": "PreferDualStack"}})
+        key_of(there)
+        assert [pod.probe("readinessProbe", host) for host in ("127.0.0.1", "[::1]")] == ["200", "200"]
+        assert "ready" in pod.exec("cairn", "healthcheck")
+
+
     with place() as there:
         pod = there.run({})
         key = key_of(there)
