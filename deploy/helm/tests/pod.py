@@ -251,11 +251,11 @@ class Pod:
             self.wait_for(kind)
         return self
 
-    def probe(self, kind):
+    def probe(self, kind, host="127.0.0.1"):
         """One probe's status."""
         probe = self.container[kind]
         (port,) = [port for port in self.container["ports"] if port["name"] == probe["httpGet"]["port"]]
-        url = f"{probe['httpGet']['scheme'].lower()}://127.0.0.1:{port['containerPort']}{probe['httpGet']['path']}"
+        url = f"{probe['httpGet']['scheme'].lower()}://{host}:{port['containerPort']}{probe['httpGet']['path']}"
         words = self.node.words(sys.executable, chart.HERE / "probe.py", url, probe["timeoutSeconds"])
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -295,7 +295,8 @@ def test_each_configuration_is_one_the_server_takes():
     with tempfile.TemporaryDirectory() as folder:
         for name, values in chart.value_sets().items():
             objects = [item for item in chart.manifests(values) if item["kind"] == "ConfigMap" and "cairn.toml" in item["data"]]
-            text = objects[0]["data"]["cairn.toml"].replace("/var/lib/cairn", folder).replace("0.0.0.0:9000", "127.0.0.1:0")
+            text = objects[0]["data"]["cairn.toml"].replace("/var/lib/cairn", folder)
+            text = text.replace("0.0.0.0:9000", "127.0.0.1:0").replace("[::]:9000", "[::1]:0")
             # The certificate's files are another test's.
             text = re.sub(r'^tls = "/etc.*$', 'tls = "off"', text, flags=re.MULTILINE)
             text = re.sub(r"^ca-config-map.*$", "", text, flags=re.MULTILINE) if 'tls = "off"' in text else text

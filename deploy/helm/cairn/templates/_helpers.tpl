@@ -83,7 +83,12 @@ yes
 {{- range $number := until (int .Values.disks.count) -}}
 {{- $folders = append $folders (printf "/var/lib/cairn/disk-%d" $number) -}}
 {{- end -}}
-{{- $config := dict "meta" "/var/lib/cairn/meta" "disk" $folders "s3-listen" (list "0.0.0.0:9000") -}}
+{{- /* Not everywhere: a kernel without IPv6 has no such address. */ -}}
+{{- $listen := list "0.0.0.0:9000" -}}
+{{- if has .Values.service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack") -}}
+{{- $listen = append $listen "[::]:9000" -}}
+{{- end -}}
+{{- $config := dict "meta" "/var/lib/cairn/meta" "disk" $folders "s3-listen" $listen -}}
 {{- $_ := set $config "profile" .Values.profile -}}
 {{- $_ := set $config "shutdown-limit" (printf "%ds" (int .Values.shutdownLimitSeconds)) -}}
 {{- $_ := set $config "log-format" .Values.logging.format -}}
