@@ -8,6 +8,7 @@ RULES = {"monitoring": {"rules": {"enabled": True}}}
 DASHBOARD = {"monitoring": {"dashboard": {"enabled": True}}}
 BALANCER = {"service": {"type": "LoadBalancer"}}
 CERT_MANAGER = {"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "ca"}}}}
+PUBLIC = {"tls": {"names": ["s3.lan"], "certManager": {"publishCa": False}}}
 INGRESS = {"ingress": {"enabled": True, "hosts": ["s3.lan"]}}
 ROUTE = {"gateway": {"kind": "TLSRoute", "parentRefs": [{"name": "edge"}], "hostnames": ["s3.lan"]}}
 
@@ -61,8 +62,8 @@ EFFECTS = [
      "group: awspca", CERT_MANAGER),
     ("tls.certManager.duration", {"tls": {"certManager": {"duration": "99h"}}}, "duration: 99h", CERT_MANAGER),
     ("tls.certManager.renewBefore", {"tls": {"certManager": {"renewBefore": "9h"}}}, "renewBefore: 9h", CERT_MANAGER),
-    ("tls.certManager.publishCa", {"tls": {"certManager": {"publishCa": True}}}, 'ca-config-map = "cairn-ca"',
-     CERT_MANAGER | {"tls": CERT_MANAGER["tls"] | {"certManager": CERT_MANAGER["tls"]["certManager"] | {"publishCa": False}}}),
+    ("tls.certManager.publishCa", {"tls": {"certManager": {"publishCa": True}}}, 'ca-config-map = "cairn-ca"', CERT_MANAGER, PUBLIC),
+    ("tls.certManager.publishCa", {"tls": {"certManager": {"publishCa": True}}}, "- cairn.default.svc\n", CERT_MANAGER, PUBLIC),
     ("s3Domains", {"s3Domains": ["s3.lan"]}, 's3-domain = ["s3.lan"]'),
     ("s3Domains", {"s3Domains": ["s3.lan"]}, '"*.s3.lan"'),
     ("shutdownLimitSeconds", {"shutdownLimitSeconds": 90}, 'shutdown-limit = "90s"'),

@@ -118,6 +118,7 @@ REFUSED = [
     ({"tls": {"mode": "secret"}}, "secretName"),
     ({"tls": {"mode": "certManager"}}, "issuerRef"),
     ({"tls": {"names": ["https://s3.lan"]}}, "names"),
+    ({"tls": {"mode": "certManager", "certManager": {"publishCa": False, "issuerRef": {"name": "acme"}}}}, "signs no name of the cluster"),
     ({"ingress": {"enabled": True}}, "hosts"),
     ({"gateway": {"kind": "TLSRoute"}}, "parentRefs"),
     ({"gateway": {"kind": "TLSRoute", "parentRefs": [{"name": "e"}], "hostnames": ["s.lan"]}, "tls": {"mode": "off"}}, "HTTPRoute"),
@@ -180,7 +181,45 @@ def test_the_grace_period_is_over_the_servers_own_limits():
     for seconds in (1, 25, 3600):
         objects = chart.manifests({"shutdownLimitSeconds": seconds})
         pod = chart.one(objects, "StatefulSet")["spec"]["template"]["spec"]
-        assert pod["terminationGracePeriodSeconds"] > seconds + 2 + 20 + 20 + 5
+        assert pod["terminationGracePeriodSeconds"] > seconds + server.stop_seconds()
+
+
+def certificate_names(objects):
+    """DNS names and addresses of the Certificate."""
+    spec = chart.one(objects, "Certificate")["spec"]
+    return spec.get("dnsNames", []), spec.get("ipAddresses", [])
+
+
+def test_a_public_authority_is_asked_for_given_names_alone():
+    public = {"mode": "certManager", "certManager": {"publishCa": False, "issuerRef": {"name": "acme"}}}
+    hosts = {"s3Domains": ["s3.lan"], "ingress": {"enabled": True, "hosts": ["in.lan"]},
+             "gateway": {"kind": "TLSRoute", "parentRefs": [{"name": "edge"}], "hostnames": ["gate.lan"]}}
+    objects = chart.manifests(hosts | {"tls": public | {"names": ["cache.lan", "192.0.2.7", "2001:db8::7"]}})
+    assert certificate_names(objects) == (["cache.lan", "s3.lan", "*.s3.lan", "in.lan", "gate.lan"], ["192.0.2.7", "2001:db8::7"])
+    # One that clients get the CA of signs names of the cluster too, but no bare host name.
+    private = public | {"certManager": public["certManager"] | {"publishCa": True}}
+    names, _ = certificate_names(chart.manifests(hosts | {"tls": private}))
+    assert {"cairn.default.svc", "*.cairn-nodes.default.svc", "gate.lan"} <= set(names) and "cairn" not in names, names
+
+
+def test_prometheus_verifies_a_name_that_the_certificate_has():
+    monitor = {"monitoring": {"serviceMonitor": {"enabled": True}}}
+    issuer = {"issuerRef": {"name": "acme"}}
+    table = [
+        ({"mode": "builtin", "names": ["cache.lan"]}, "cairn.default.svc", "configMap"),
+        ({"mode": "certManager", "certManager": issuer}, "cairn.default.svc", "configMap"),
+        ({"mode": "certManager", "names": ["cache.lan"], "certManager": issuer | {"publishCa": False}}, "cache.lan", None),
+        ({"mode": "certManager", "names": ["*.lan"], "certManager": issuer | {"publishCa": False}}, "cairn.lan", None),
+        ({"mode": "secret", "secretName": "own", "names": ["cache.lan"]}, "cache.lan", "secret"),
+        ({"mode": "secret", "secretName": "own"}, "cairn.default.svc", "secret"),
+    ]
+    for tls, name, authority in table:
+        objects = chart.manifests(monitor | {"tls": tls})
+        config = chart.one(objects, "ServiceMonitor")["spec"]["endpoints"][0]["tlsConfig"]
+        assert config["serverName"] == name and set(config.get("ca", {})) == ({authority} if authority else set()), f"{tls}: {config}"
+        if tls["mode"] == "certManager":
+            names, _ = certificate_names(objects)
+            assert name in names or f"*.{name.partition('.')[2]}" in names, f"{name} is not among {names}"
 
 
 def test_changed_settings_restart_the_pod_and_nothing_else_does():
