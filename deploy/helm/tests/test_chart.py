@@ -127,6 +127,9 @@ REFUSED = [
     ({"service": {"port": 70000}}, "port"),
     ({"config": {"disks": 6}}, "disks"),
     ({"config": {"tls": "off"}}, "tls"),
+    ({"extraEnv": [{"name": "CAIRN_TLS", "value": "off"}]}, "extraEnv"),
+    ({"extraEnv": [{"name": "CAIRN_ROOT_KEY_FILE", "value": "/tmp/key"}]}, "extraEnv"),
+    ({"extraEnv": [{"name": "CAIRN-X", "value": "1"}]}, "extraEnv"),
     ({"config": {"Presign": "1d"}}, "Presign"),
     ({"config": {"presign-expires-max": {"days": 7}}}, "presign-expires-max"),
     ({"image": {"digest": "sha256:12"}}, "digest"),
@@ -145,6 +148,22 @@ def test_what_is_wrong_is_refused_by_its_name():
 
 
 def test_names_come_from_the_release():
+def test_settings_with_values_of_their_own_are_set_nowhere_else():
+    """Neither by `config` nor by a variable, which would go before the file: whatever the chart writes for any values."""
+    written = set()
+    for values in chart.value_sets().values():
+        objects = chart.manifests(values)
+        text = chart.one(objects, "ConfigMap", chart.one(objects, "StatefulSet")["metadata"]["name"])["data"]["cairn.toml"]
+        written |= set(re.findall(r"^([a-z0-9-]+) = ", text.partition("\n[")[0], re.MULTILINE)) - set(values.get("config", {}))
+    assert {"meta", "disk", "s3-listen", "tls-name", "log-level"} <= written, written
+    for name in written:
+        refused(lambda: chart.template({"config": {name: "x"}}), name)
+        refused(lambda: chart.template({"extraEnv": [{"name": f"CAIRN_{name.upper().replace('-', '_')}", "value": "x"}]}), "extraEnv")
+    (container,) = chart.one(chart.manifests({"rootKey": {"existingSecret": "mine"}}), "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    for variable in container["env"]:
+        refused(lambda: chart.template({"extraEnv": [{"name": variable["name"], "value": "x"}]}), "extraEnv")
+
+
     for release, name in (("cairn", "cairn"), ("my-cairn", "my-cairn"), ("cache", "cache-cairn"), ("a" * 53, "a" * 52)):
         objects = chart.manifests(release=release, namespace="ci")
         assert chart.one(objects, "StatefulSet")["metadata"]["name"] == name
