@@ -8,6 +8,7 @@ import re
 import chart
 import documented
 import effects
+import server
 from cases import refused
 
 GOLDEN = chart.HERE / "golden"
@@ -117,8 +118,8 @@ REFUSED = [
     ({"tls": {"mode": "auto"}}, "tls"),
     ({"tls": {"mode": "secret"}}, "secretName"),
     ({"tls": {"mode": "certManager"}}, "issuerRef"),
-    ({"tls": {"names": ["https://s3.lan"]}}, "names"),
     ({"tls": {"mode": "certManager", "certManager": {"publishCa": False, "issuerRef": {"name": "acme"}}}}, "signs no name of the cluster"),
+    ({"tls": {"names": ["https://s3.lan"]}}, "names"),
     ({"ingress": {"enabled": True}}, "hosts"),
     ({"gateway": {"kind": "TLSRoute"}}, "parentRefs"),
     ({"gateway": {"kind": "TLSRoute", "parentRefs": [{"name": "e"}], "hostnames": ["s.lan"]}, "tls": {"mode": "off"}}, "HTTPRoute"),
@@ -126,10 +127,10 @@ REFUSED = [
     ({"service": {"type": "ExternalName"}}, "type"),
     ({"service": {"port": 70000}}, "port"),
     ({"config": {"disks": 6}}, "disks"),
-    ({"config": {"tls": "off"}}, "tls"),
     ({"extraEnv": [{"name": "CAIRN_TLS", "value": "off"}]}, "extraEnv"),
     ({"extraEnv": [{"name": "CAIRN_ROOT_KEY_FILE", "value": "/tmp/key"}]}, "extraEnv"),
     ({"extraEnv": [{"name": "CAIRN-X", "value": "1"}]}, "extraEnv"),
+    ({"config": {"tls": "off"}}, "tls"),
     ({"config": {"Presign": "1d"}}, "Presign"),
     ({"config": {"presign-expires-max": {"days": 7}}}, "presign-expires-max"),
     ({"image": {"digest": "sha256:12"}}, "digest"),
@@ -147,7 +148,6 @@ def test_what_is_wrong_is_refused_by_its_name():
         refused(lambda: chart.template(values), path.split(".")[-1])
 
 
-def test_names_come_from_the_release():
 def test_settings_with_values_of_their_own_are_set_nowhere_else():
     """Neither by `config` nor by a variable, which would go before the file: whatever the chart writes for any values."""
     written = set()
@@ -164,6 +164,7 @@ def test_settings_with_values_of_their_own_are_set_nowhere_else():
         refused(lambda: chart.template({"extraEnv": [{"name": variable["name"], "value": "x"}]}), "extraEnv")
 
 
+def test_names_come_from_the_release():
     for release, name in (("cairn", "cairn"), ("my-cairn", "my-cairn"), ("cache", "cache-cairn"), ("a" * 53, "a" * 52)):
         objects = chart.manifests(release=release, namespace="ci")
         assert chart.one(objects, "StatefulSet")["metadata"]["name"] == name
@@ -196,7 +197,7 @@ def test_permissions_name_exactly_what_the_server_writes():
 
 
 def test_the_grace_period_is_over_the_servers_own_limits():
-    """Running requests, then 2 s for the admin socket, 20 s each for engine and metadata, 5 s for the rest."""
+    """What running requests get, then what the server gives its own parts."""
     for seconds in (1, 25, 3600):
         objects = chart.manifests({"shutdownLimitSeconds": seconds})
         pod = chart.one(objects, "StatefulSet")["spec"]["template"]["spec"]
