@@ -122,6 +122,12 @@ class Volumes:
         """Doubles a volume in memory while it is mounted: what a driver's expansion is for whoever uses the volume."""
         chart.command("mount", "-o", f"remount,size={2 * VOLUME_BYTES}", folder)
 
+    def leave_free(self, folder, free_bytes):
+        """Makes a volume in memory so small that this much is free."""
+        about = os.statvfs(folder)
+        used = (about.f_blocks - about.f_bfree) * about.f_frsize
+        chart.command("mount", "-o", f"remount,size={used + free_bytes}", folder)
+
     def close(self):
         for folder in list(self.mounted):
             self._unmount(folder)
@@ -309,17 +315,17 @@ class Pod:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
+    def environment_of_process(self):
+        """The variables that the server was started with."""
+        entries = pathlib.Path(f"/proc/{self.process.pid}/environ").read_text().split("\0")
+        return dict(entry.split("=", 1) for entry in entries if entry)
+
     def client(self, key, program, *words, wait=True):
         """A client program beside the pod, with a key and the CA as the chart's users get them."""
         ca = self.folder / "client-ca.crt"
         ca.write_text(self.api.config_map(f"{self.service}-ca")["ca.crt"])
         environment = os.environ | {
             "ENDPOINT": f"https://{self.service}.{self.api.namespace}.svc:9000", "CA": str(ca),
-    def environment_of_process(self):
-        """The variables that the server was started with."""
-        entries = pathlib.Path(f"/proc/{self.process.pid}/environ").read_text().split("\0")
-        return dict(entry.split("=", 1) for entry in entries if entry)
-
             "ACCESS_KEY": key["accesskey"], "SECRET_KEY": key["secretkey"], "PYTHONPATH": str(CLIENTS),
         }
         inside = ["nsenter", f"--target={self.sandbox.pid}", "--mount", "--net", "--", sys.executable, str(program), *map(str, words)]

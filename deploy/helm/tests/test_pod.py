@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import tempfile
 import time
 
@@ -192,7 +193,6 @@ def test_the_pod_has_the_rights_that_the_chart_gives_it_and_needs_no_more():
             assert owners == {65532}, owners
 
 
-def test_memory_and_metrics_after_the_runners_flow():
 def test_nothing_lands_in_the_volumes_of_the_image():
     """They go with the pod, and nobody looks there: above all not for a root key."""
     with place() as there:
@@ -211,6 +211,7 @@ def test_both_families_are_served_where_the_service_has_both():
         assert "ready" in pod.exec("cairn", "healthcheck")
 
 
+def test_memory_and_metrics_after_the_runners_flow():
     with place() as there:
         pod = there.run({})
         key = key_of(there)
@@ -265,6 +266,28 @@ def test_a_grown_volume_is_noticed_without_a_restart():
         wait_for(lambda: total() > 1.9 * before, 30)
 
 
+def test_a_grown_volume_of_the_metadata_is_noticed_without_a_restart():
+    """It has no room for anything new; then it grows."""
+    with place() as there:
+        pod = there.run({}, "memory")
+        key_of(there)
+
+        def new_bucket():
+            new_bucket.number += 1
+            try:
+                pod.exec("cairn", "bucket", "create", f"bucket-{new_bucket.number}")
+            except RuntimeError as error:
+                return str(error)
+            return "taken"
+
+        new_bucket.number = 0
+        assert new_bucket() == "taken"
+        there.volumes.leave_free(pod.claim("meta"), 64 << 20)
+        wait_for(lambda: "make room there or enlarge it" in new_bucket(), 30)
+        there.volumes.grow(pod.claim("meta"))
+        wait_for(lambda: new_bucket() == "taken", 30)
+
+
 def test_a_root_key_of_ones_own_is_taken():
     with place() as there:
         given = {"accesskey": "operator", "secretkey": "correct-horse-battery"}
@@ -276,15 +299,43 @@ def test_a_root_key_of_ones_own_is_taken():
         assert there.api.secret("cairn-root") is None
 
 
+def issue(folder):
+    """A certificate that is its own CA, and its key, as a Secret of type kubernetes.io/tls has them."""
+    certificate, private = folder / "own.crt", folder / "own.key"
+    names = "DNS:cairn.default.svc,DNS:localhost"
+    chart.command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                  "-keyout", private, "-out", certificate, "-subj", "/CN=own", "-addext", f"subjectAltName={names}")
+    return {"tls.crt": certificate.read_text(), "tls.key": private.read_text()}
+
+
+def test_the_ca_beside_cert_managers_certificate_is_published_and_so_is_a_renewed_one():
+    with place() as there:
+        def renew():
+            pair = issue(there.folder)
+            there.api.put_secret("cairn-tls", pair | {"ca.crt": pair["tls.crt"]})
+            return {"ca.crt": pair["tls.crt"]}
+
+        published, first = (lambda: there.api.config_map("cairn-ca")), renew()
+        pod = there.run({"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "homelab"}}}})
+        key = key_of(there)
+        wait_for(lambda: published() == first)
+        # The client trusts what the ConfigMap says.
+        pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1)
+        assert check(there, key)
+        second = renew()
+        pod.update(pod.objects)
+        # It looks every ten minutes, and when it is asked to.
+        pod.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: published() == second)
+        assert first != second
+
+
 def test_a_certificate_from_a_secret_is_served():
     with place() as there:
-        certificate, private = there.folder / "own.crt", there.folder / "own.key"
-        names = "DNS:cairn.default.svc,DNS:localhost"
-        chart.command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                      "-keyout", private, "-out", certificate, "-subj", "/CN=own", "-addext", f"subjectAltName={names}")
-        there.api.put_secret("own", {"tls.crt": certificate.read_text(), "tls.key": private.read_text()})
+        pair = issue(there.folder)
+        there.api.put_secret("own", pair)
         there.run({"tls": {"mode": "secret", "secretName": "own"}})
-        there.api.put_config_map("cairn-ca", {"ca.crt": certificate.read_text()})
+        there.api.put_config_map("cairn-ca", {"ca.crt": pair["tls.crt"]})
         key = key_of(there)
         there.pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1)
         assert check(there, key)
