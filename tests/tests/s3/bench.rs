@@ -92,7 +92,7 @@ fn peers_are_driven_and_a_missing_one_is_named() -> anyhow::Result<()> {
     anyhow::ensure!(output.status.success(), "{said}");
     anyhow::ensure!(said.contains("MISSING nosuch: there is no nosuch.sh"), "{said}");
     anyhow::ensure!(said.contains("cairn: six folders, 4+2, TLS") && !said.contains("MISSING cairn"), "{said}");
-    anyhow::ensure!(said.contains("put 64KiB"), "no figures: {said}");
+    anyhow::ensure!(said.contains("put, objects of 64 KiB"), "no figures: {said}");
     Ok(())
 }
 
