@@ -4,11 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 # What building and testing need beside Rust: libclang for RocksDB's bindings, qemu-user for the old-CPU test,
-# the stock S3 clients of the tests, file systems for the chart's pod, strace for the counts of system calls.
+# the stock S3 clients of the tests, file systems for the chart's pod, strace for the counts of system calls, curl for the
+# benches beside other servers.
 BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace
+TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace curl
 VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
 DEPLOY_TOOLS := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/deploy
+CONTAINER_ENGINE := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/container-engine
 DATA ?= demo-data
 ROUNDS ?= 100
 
@@ -76,15 +78,22 @@ package: setup-build ## Builds the Debian package of a release build into target
 	$(CARGO) build --release --locked -p cairn
 	deploy/deb/build "$${CARGO_TARGET_DIR:-target}/release/cairn" "$${CARGO_TARGET_DIR:-target}/packages"
 
+.PHONY: image
+image: setup-build ## Writes the image as an archive into target/packages, without a container engine: make image [BINARY=that of make arm64]
+	@tools/packages binutils python3
+	$(if $(BINARY),,$(CARGO) build --release --locked -p cairn)
+	deploy/docker/image "$(or $(BINARY),$${CARGO_TARGET_DIR:-target}/release/cairn)" "$${CARGO_TARGET_DIR:-target}/packages"
+
 .PHONY: arm64
 arm64: setup-test ## Cross-builds the arm64 binary and passes the demo's round trip with it under qemu-user: make arm64 [PROFILE=release]
 	@tools/packages g++-aarch64-linux-gnu libc6-dev-arm64-cross
 	VENV=$(VENV) tools/arm64 $(or $(PROFILE),dev)
 
 .PHONY: package-test
-package-test: build ## Installs, runs, upgrades and purges the Debian package in a copy of this system, and runs the image's files alone. Needs root.
-	@tools/packages dpkg-dev binutils systemd
-	deploy/tests/package "$${CARGO_TARGET_DIR:-target}/debug/cairn"
+package-test: build ## Installs, runs, upgrades and purges the Debian package in a copy of this system, and runs the image, unpacked and in a container. Needs root.
+	@tools/packages dpkg-dev binutils systemd python3 strace skopeo qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross
+	@tools/container-engine $(CONTAINER_ENGINE)
+	deploy/tests/package "$${CARGO_TARGET_DIR:-target}/debug/cairn" $(CONTAINER_ENGINE)
 
 .PHONY: deploy-test
 deploy-test: setup-test build ## Tests the Helm chart and runs its pod (KUBE=1: on a real API server, built once; ONLY=name).

@@ -7,8 +7,9 @@ use cairn_meta::Clock;
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
-    admission::Admission, body::Hasher, call::Shared, error::GatewayError, identities::Identities, metrics::Metrics,
-    options::GatewayOptions, router::Router, secret::SecretSealer, server::Server, tasks::Tasks, tls::TlsSource,
+    admission::Admission, body::Hasher, call::Shared, error::GatewayError, identities::Identities, listen::listen_on,
+    metrics::Metrics, options::GatewayOptions, router::Router, secret::SecretSealer, server::Server, tasks::Tasks,
+    tls::TlsSource,
 };
 
 /// S3, served. Dropped without [`Gateway::shutdown`] it goes on in its tasks.
@@ -35,7 +36,7 @@ impl Gateway {
         }
         let options = Arc::new(options);
         let tls = TlsSource::open(&options.tls, clock.now_ms())?.map(Arc::new);
-        let listeners = bind(&options.listen).await?;
+        let listeners = bind(&options.listen)?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect();
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::new());
@@ -92,11 +93,11 @@ impl Gateway {
     }
 }
 
-async fn bind(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, GatewayError> {
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, GatewayError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
         let failed = |source| GatewayError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listen_on(address, addresses).and_then(TcpListener::from_std).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         listeners.push((listener, bound));
     }

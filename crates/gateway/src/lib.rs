@@ -14,6 +14,7 @@ mod gateway;
 #[cfg(test)]
 mod gateway_test;
 mod identities;
+mod listen;
 mod metrics;
 mod ops;
 mod options;
@@ -32,6 +33,7 @@ mod tls;
 pub use error::GatewayError;
 pub use gateway::Gateway;
 pub use identities::Identities;
+pub use listen::listen_on;
 pub use options::GatewayOptions;
 pub use secret::{Secret, SecretSealer, UnsealError};
 pub use tls::{TlsError, TlsMode};

@@ -8,6 +8,7 @@ RULES = {"monitoring": {"rules": {"enabled": True}}}
 DASHBOARD = {"monitoring": {"dashboard": {"enabled": True}}}
 BALANCER = {"service": {"type": "LoadBalancer"}}
 CERT_MANAGER = {"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "ca"}}}}
+PUBLIC = {"tls": {"names": ["s3.lan"], "certManager": {"publishCa": False}}}
 INGRESS = {"ingress": {"enabled": True, "hosts": ["s3.lan"]}}
 ROUTE = {"gateway": {"kind": "TLSRoute", "parentRefs": [{"name": "edge"}], "hostnames": ["s3.lan"]}}
 
@@ -61,8 +62,8 @@ EFFECTS = [
      "group: awspca", CERT_MANAGER),
     ("tls.certManager.duration", {"tls": {"certManager": {"duration": "99h"}}}, "duration: 99h", CERT_MANAGER),
     ("tls.certManager.renewBefore", {"tls": {"certManager": {"renewBefore": "9h"}}}, "renewBefore: 9h", CERT_MANAGER),
-    ("tls.certManager.publishCa", {"tls": {"certManager": {"publishCa": True}}}, 'ca-config-map = "cairn-ca"',
-     CERT_MANAGER | {"tls": CERT_MANAGER["tls"] | {"certManager": CERT_MANAGER["tls"]["certManager"] | {"publishCa": False}}}),
+    ("tls.certManager.publishCa", {"tls": {"certManager": {"publishCa": True}}}, 'ca-config-map = "cairn-ca"', CERT_MANAGER, PUBLIC),
+    ("tls.certManager.publishCa", {"tls": {"certManager": {"publishCa": True}}}, "- cairn.default.svc\n", CERT_MANAGER, PUBLIC),
     ("s3Domains", {"s3Domains": ["s3.lan"]}, 's3-domain = ["s3.lan"]'),
     ("s3Domains", {"s3Domains": ["s3.lan"]}, '"*.s3.lan"'),
     ("shutdownLimitSeconds", {"shutdownLimitSeconds": 90}, 'shutdown-limit = "90s"'),
@@ -82,7 +83,9 @@ EFFECTS = [
     ("service.loadBalancerClass", {"service": {"loadBalancerClass": "vip"}}, "loadBalancerClass: vip", BALANCER),
     ("service.loadBalancerSourceRanges", {"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "- 10.0.0.0/8", BALANCER),
     ("service.externalTrafficPolicy", {"service": {"externalTrafficPolicy": "Local"}}, "externalTrafficPolicy: Local", BALANCER),
-    ("service.ipFamilyPolicy", {"service": {"ipFamilyPolicy": "PreferDualStack"}}, "ipFamilyPolicy: PreferDualStack"),
+    ("service.ipFamilyPolicy", {"service": {"ipFamilyPolicy": "SingleStack"}}, "ipFamilyPolicy: SingleStack"),
+    ("service.ipFamilyPolicy", {"service": {"ipFamilyPolicy": "PreferDualStack"}}, 's3-listen = ["0.0.0.0:9000","[::]:9000"]'),
+    ("service.ipFamilyPolicy", {"service": {"ipFamilyPolicy": "RequireDualStack"}}, 's3-listen = ["0.0.0.0:9000","[::]:9000"]'),
     ("networkPolicy.from", {"networkPolicy": {"from": [{"podSelector": {}}]}}, "from:\n"),
     ("networkPolicy.apiServerPorts", {"networkPolicy": {"apiServerPorts": [7443]}}, "port: 7443"),
     ("ingress.enabled", INGRESS, "kind: Ingress"),

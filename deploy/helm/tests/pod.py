@@ -1,5 +1,6 @@
 """Runs the chart's rendered pod as a process: its command, arguments, environment, configuration, probes, user, groups,
-capabilities and read-only root, with a folder for each volume.
+capabilities and read-only root, with a folder for each volume. Of the image there are its environment and its volumes,
+which the pod inherits.
 
 What a kubelet would do beside it is here too: the ownership of volumes by fsGroup, the service account's files, the
 variables with the API server's address, and the grace period. Not applied: the seccomp profile and the limits of
@@ -18,7 +19,9 @@ import time
 
 import chart
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+sys.path.append(str(chart.ROOT / "deploy" / "docker"))
+import dockerfile
+
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 CLIENTS = chart.ROOT / "tests" / "clients"
 VOLUME_BYTES = 2 << 30
@@ -119,6 +122,12 @@ class Volumes:
         """Doubles a volume in memory while it is mounted: what a driver's expansion is for whoever uses the volume."""
         chart.command("mount", "-o", f"remount,size={2 * VOLUME_BYTES}", folder)
 
+    def leave_free(self, folder, free_bytes):
+        """Makes a volume in memory so small that this much is free."""
+        about = os.statvfs(folder)
+        used = (about.f_blocks - about.f_bfree) * about.f_frsize
+        chart.command("mount", "-o", f"remount,size={used + free_bytes}", folder)
+
     def close(self):
         for folder in list(self.mounted):
             self._unmount(folder)
@@ -181,7 +190,18 @@ class Pod:
             for name, text in self.api.account(self.spec["serviceAccountName"]).items():
                 (account / name).write_text(text)
             yield [str(account), ACCOUNT, True]
-        yield [str(self._binary()), f"/usr/local/bin/{self.container['command'][0]}", True]
+        for volume in dockerfile.configuration()["Volumes"]:
+            yield [str(self.image_volume(volume)), volume, False]
+        yield [str(self._binary()), dockerfile.configuration()["Entrypoint"][0], True]
+
+    def image_volume(self, name):
+        """What a container runtime makes for a VOLUME of the image: a folder that belongs to the image's user and goes with
+        the pod."""
+        folder = self.folder / "image-volumes" / name.strip("/")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            os.chown(folder, *map(int, dockerfile.configuration()["User"].split(":")))
+        return folder
 
     def _binary(self):
         """A copy: folders above the build's may be closed to the pod's user."""
@@ -192,7 +212,8 @@ class Pod:
         return copy
 
     def _environment(self):
-        yield "PATH", PATH
+        # First, so that what the pod says goes before it.
+        yield from dockerfile.environment().items()
         yield "HOSTNAME", self.name
         for name, value in self.api.address().items():
             yield name, value
@@ -236,11 +257,11 @@ class Pod:
             self.wait_for(kind)
         return self
 
-    def probe(self, kind):
+    def probe(self, kind, host="127.0.0.1"):
         """One probe's status."""
         probe = self.container[kind]
         (port,) = [port for port in self.container["ports"] if port["name"] == probe["httpGet"]["port"]]
-        url = f"{probe['httpGet']['scheme'].lower()}://127.0.0.1:{port['containerPort']}{probe['httpGet']['path']}"
+        url = f"{probe['httpGet']['scheme'].lower()}://{host}:{port['containerPort']}{probe['httpGet']['path']}"
         words = self.node.words(sys.executable, chart.HERE / "probe.py", url, probe["timeoutSeconds"])
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -293,6 +314,11 @@ class Pod:
         """The lines of /proc/PID/status."""
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+    def environment_of_process(self):
+        """The variables that the server was started with."""
+        entries = pathlib.Path(f"/proc/{self.process.pid}/environ").read_text().split("\0")
+        return dict(entry.split("=", 1) for entry in entries if entry)
 
     def client(self, key, program, *words, wait=True):
         """A client program beside the pod, with a key and the CA as the chart's users get them."""

@@ -8,6 +8,7 @@ import re
 import chart
 import documented
 import effects
+import server
 from cases import refused
 
 GOLDEN = chart.HERE / "golden"
@@ -117,6 +118,7 @@ REFUSED = [
     ({"tls": {"mode": "auto"}}, "tls"),
     ({"tls": {"mode": "secret"}}, "secretName"),
     ({"tls": {"mode": "certManager"}}, "issuerRef"),
+    ({"tls": {"mode": "certManager", "certManager": {"publishCa": False, "issuerRef": {"name": "acme"}}}}, "signs no name of the cluster"),
     ({"tls": {"names": ["https://s3.lan"]}}, "names"),
     ({"ingress": {"enabled": True}}, "hosts"),
     ({"gateway": {"kind": "TLSRoute"}}, "parentRefs"),
@@ -125,6 +127,9 @@ REFUSED = [
     ({"service": {"type": "ExternalName"}}, "type"),
     ({"service": {"port": 70000}}, "port"),
     ({"config": {"disks": 6}}, "disks"),
+    ({"extraEnv": [{"name": "CAIRN_TLS", "value": "off"}]}, "extraEnv"),
+    ({"extraEnv": [{"name": "CAIRN_ROOT_KEY_FILE", "value": "/tmp/key"}]}, "extraEnv"),
+    ({"extraEnv": [{"name": "CAIRN-X", "value": "1"}]}, "extraEnv"),
     ({"config": {"tls": "off"}}, "tls"),
     ({"config": {"Presign": "1d"}}, "Presign"),
     ({"config": {"presign-expires-max": {"days": 7}}}, "presign-expires-max"),
@@ -141,6 +146,22 @@ def test_what_is_wrong_is_refused_by_its_name():
         refused(lambda: chart.template(values), word)
     for path, values in effects.FIXED:
         refused(lambda: chart.template(values), path.split(".")[-1])
+
+
+def test_settings_with_values_of_their_own_are_set_nowhere_else():
+    """Neither by `config` nor by a variable, which would go before the file: whatever the chart writes for any values."""
+    written = set()
+    for values in chart.value_sets().values():
+        objects = chart.manifests(values)
+        text = chart.one(objects, "ConfigMap", chart.one(objects, "StatefulSet")["metadata"]["name"])["data"]["cairn.toml"]
+        written |= set(re.findall(r"^([a-z0-9-]+) = ", text.partition("\n[")[0], re.MULTILINE)) - set(values.get("config", {}))
+    assert {"meta", "disk", "s3-listen", "tls-name", "log-level"} <= written, written
+    for name in written:
+        refused(lambda: chart.template({"config": {name: "x"}}), name)
+        refused(lambda: chart.template({"extraEnv": [{"name": f"CAIRN_{name.upper().replace('-', '_')}", "value": "x"}]}), "extraEnv")
+    (container,) = chart.one(chart.manifests({"rootKey": {"existingSecret": "mine"}}), "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    for variable in container["env"]:
+        refused(lambda: chart.template({"extraEnv": [{"name": variable["name"], "value": "x"}]}), "extraEnv")
 
 
 def test_names_come_from_the_release():
@@ -176,11 +197,49 @@ def test_permissions_name_exactly_what_the_server_writes():
 
 
 def test_the_grace_period_is_over_the_servers_own_limits():
-    """Running requests, then 2 s for the admin socket, 20 s each for engine and metadata, 5 s for the rest."""
+    """What running requests get, then what the server gives its own parts."""
     for seconds in (1, 25, 3600):
         objects = chart.manifests({"shutdownLimitSeconds": seconds})
         pod = chart.one(objects, "StatefulSet")["spec"]["template"]["spec"]
-        assert pod["terminationGracePeriodSeconds"] > seconds + 2 + 20 + 20 + 5
+        assert pod["terminationGracePeriodSeconds"] > seconds + server.stop_seconds()
+
+
+def certificate_names(objects):
+    """DNS names and addresses of the Certificate."""
+    spec = chart.one(objects, "Certificate")["spec"]
+    return spec.get("dnsNames", []), spec.get("ipAddresses", [])
+
+
+def test_a_public_authority_is_asked_for_given_names_alone():
+    public = {"mode": "certManager", "certManager": {"publishCa": False, "issuerRef": {"name": "acme"}}}
+    hosts = {"s3Domains": ["s3.lan"], "ingress": {"enabled": True, "hosts": ["in.lan"]},
+             "gateway": {"kind": "TLSRoute", "parentRefs": [{"name": "edge"}], "hostnames": ["gate.lan"]}}
+    objects = chart.manifests(hosts | {"tls": public | {"names": ["cache.lan", "192.0.2.7", "2001:db8::7"]}})
+    assert certificate_names(objects) == (["cache.lan", "s3.lan", "*.s3.lan", "in.lan", "gate.lan"], ["192.0.2.7", "2001:db8::7"])
+    # One that clients get the CA of signs names of the cluster too, but no bare host name.
+    private = public | {"certManager": public["certManager"] | {"publishCa": True}}
+    names, _ = certificate_names(chart.manifests(hosts | {"tls": private}))
+    assert {"cairn.default.svc", "*.cairn-nodes.default.svc", "gate.lan"} <= set(names) and "cairn" not in names, names
+
+
+def test_prometheus_verifies_a_name_that_the_certificate_has():
+    monitor = {"monitoring": {"serviceMonitor": {"enabled": True}}}
+    issuer = {"issuerRef": {"name": "acme"}}
+    table = [
+        ({"mode": "builtin", "names": ["cache.lan"]}, "cairn.default.svc", "configMap"),
+        ({"mode": "certManager", "certManager": issuer}, "cairn.default.svc", "configMap"),
+        ({"mode": "certManager", "names": ["cache.lan"], "certManager": issuer | {"publishCa": False}}, "cache.lan", None),
+        ({"mode": "certManager", "names": ["*.lan"], "certManager": issuer | {"publishCa": False}}, "cairn.lan", None),
+        ({"mode": "secret", "secretName": "own", "names": ["cache.lan"]}, "cache.lan", "secret"),
+        ({"mode": "secret", "secretName": "own"}, "cairn.default.svc", "secret"),
+    ]
+    for tls, name, authority in table:
+        objects = chart.manifests(monitor | {"tls": tls})
+        config = chart.one(objects, "ServiceMonitor")["spec"]["endpoints"][0]["tlsConfig"]
+        assert config["serverName"] == name and set(config.get("ca", {})) == ({authority} if authority else set()), f"{tls}: {config}"
+        if tls["mode"] == "certManager":
+            names, _ = certificate_names(objects)
+            assert name in names or f"*.{name.partition('.')[2]}" in names, f"{name} is not among {names}"
 
 
 def test_changed_settings_restart_the_pod_and_nothing_else_does():

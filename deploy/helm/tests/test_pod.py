@@ -8,13 +8,14 @@ import json
 import os
 import pathlib
 import re
+import signal
 import tempfile
 import time
 
 import chart
 import test_monitoring
 from api import StandIn
-from pod import VOLUME_BYTES, Node, Pod, Volumes, bytes_of
+from pod import VOLUME_BYTES, Node, Pod, Volumes, bytes_of, dockerfile
 
 OBJECTS = chart.HERE / "objects.py"
 BUCKET, KEY_SECRET = "gitlab-cache", "cairn-runner"
@@ -192,6 +193,24 @@ def test_the_pod_has_the_rights_that_the_chart_gives_it_and_needs_no_more():
             assert owners == {65532}, owners
 
 
+def test_nothing_lands_in_the_volumes_of_the_image():
+    """They go with the pod, and nobody looks there: above all not for a root key."""
+    with place() as there:
+        pod = there.run({})
+        key_of(there, "cairn-root")
+        volumes = [pod.image_volume(name) for name in dockerfile.configuration()["Volumes"]]
+        assert volumes and not [path for volume in volumes for path in volume.rglob("*")], volumes
+        assert set(dockerfile.environment()) <= set(pod.environment_of_process()), "the pod inherits nothing: no slip would show"
+
+
+def test_both_families_are_served_where_the_service_has_both():
+    with place() as there:
+        pod = there.run({"service": {"ipFamilyPolicy": "PreferDualStack"}})
+        key_of(there)
+        assert [pod.probe("readinessProbe", host) for host in ("127.0.0.1", "[::1]")] == ["200", "200"]
+        assert "ready" in pod.exec("cairn", "healthcheck")
+
+
 def test_memory_and_metrics_after_the_runners_flow():
     with place() as there:
         pod = there.run({})
@@ -247,6 +266,28 @@ def test_a_grown_volume_is_noticed_without_a_restart():
         wait_for(lambda: total() > 1.9 * before, 30)
 
 
+def test_a_grown_volume_of_the_metadata_is_noticed_without_a_restart():
+    """It has no room for anything new; then it grows."""
+    with place() as there:
+        pod = there.run({}, "memory")
+        key_of(there)
+
+        def new_bucket():
+            new_bucket.number += 1
+            try:
+                pod.exec("cairn", "bucket", "create", f"bucket-{new_bucket.number}")
+            except RuntimeError as error:
+                return str(error)
+            return "taken"
+
+        new_bucket.number = 0
+        assert new_bucket() == "taken"
+        there.volumes.leave_free(pod.claim("meta"), 64 << 20)
+        wait_for(lambda: "make room there or enlarge it" in new_bucket(), 30)
+        there.volumes.grow(pod.claim("meta"))
+        wait_for(lambda: new_bucket() == "taken", 30)
+
+
 def test_a_root_key_of_ones_own_is_taken():
     with place() as there:
         given = {"accesskey": "operator", "secretkey": "correct-horse-battery"}
@@ -258,15 +299,43 @@ def test_a_root_key_of_ones_own_is_taken():
         assert there.api.secret("cairn-root") is None
 
 
+def issue(folder):
+    """A certificate that is its own CA, and its key, as a Secret of type kubernetes.io/tls has them."""
+    certificate, private = folder / "own.crt", folder / "own.key"
+    names = "DNS:cairn.default.svc,DNS:localhost"
+    chart.command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                  "-keyout", private, "-out", certificate, "-subj", "/CN=own", "-addext", f"subjectAltName={names}")
+    return {"tls.crt": certificate.read_text(), "tls.key": private.read_text()}
+
+
+def test_the_ca_beside_cert_managers_certificate_is_published_and_so_is_a_renewed_one():
+    with place() as there:
+        def renew():
+            pair = issue(there.folder)
+            there.api.put_secret("cairn-tls", pair | {"ca.crt": pair["tls.crt"]})
+            return {"ca.crt": pair["tls.crt"]}
+
+        published, first = (lambda: there.api.config_map("cairn-ca")), renew()
+        pod = there.run({"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "homelab"}}}})
+        key = key_of(there)
+        wait_for(lambda: published() == first)
+        # The client trusts what the ConfigMap says.
+        pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1)
+        assert check(there, key)
+        second = renew()
+        pod.update(pod.objects)
+        # It looks every ten minutes, and when it is asked to.
+        pod.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: published() == second)
+        assert first != second
+
+
 def test_a_certificate_from_a_secret_is_served():
     with place() as there:
-        certificate, private = there.folder / "own.crt", there.folder / "own.key"
-        names = "DNS:cairn.default.svc,DNS:localhost"
-        chart.command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                      "-keyout", private, "-out", certificate, "-subj", "/CN=own", "-addext", f"subjectAltName={names}")
-        there.api.put_secret("own", {"tls.crt": certificate.read_text(), "tls.key": private.read_text()})
+        pair = issue(there.folder)
+        there.api.put_secret("own", pair)
         there.run({"tls": {"mode": "secret", "secretName": "own"}})
-        there.api.put_config_map("cairn-ca", {"ca.crt": certificate.read_text()})
+        there.api.put_config_map("cairn-ca", {"ca.crt": pair["tls.crt"]})
         key = key_of(there)
         there.pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 1)
         assert check(there, key)
@@ -277,7 +346,8 @@ def test_each_configuration_is_one_the_server_takes():
     with tempfile.TemporaryDirectory() as folder:
         for name, values in chart.value_sets().items():
             objects = [item for item in chart.manifests(values) if item["kind"] == "ConfigMap" and "cairn.toml" in item["data"]]
-            text = objects[0]["data"]["cairn.toml"].replace("/var/lib/cairn", folder).replace("0.0.0.0:9000", "127.0.0.1:0")
+            text = objects[0]["data"]["cairn.toml"].replace("/var/lib/cairn", folder)
+            text = text.replace("0.0.0.0:9000", "127.0.0.1:0").replace("[::]:9000", "[::1]:0")
             # The certificate's files are another test's.
             text = re.sub(r'^tls = "/etc.*$', 'tls = "off"', text, flags=re.MULTILINE)
             text = re.sub(r"^ca-config-map.*$", "", text, flags=re.MULTILINE) if 'tls = "off"' in text else text

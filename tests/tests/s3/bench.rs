@@ -76,6 +76,26 @@ fn bench_runs_every_workload_and_measures_the_server() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The script that runs the harness on Cairn and its peers: who is not to be had is named, and the others are driven.
+#[test]
+fn peers_are_driven_and_a_missing_one_is_named() -> anyhow::Result<()> {
+    let tools = tempfile::tempdir()?;
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/peers/run"))
+        .args(["--workload", "put", "--size", "64KiB", "--operations", "20", "--duration", "1s", "--rounds", "1"])
+        .args(["--warm-up", "0s", "--settle", "0s", "--concurrency", "2", "--objects", "5", "--no-syncs"])
+        .env("PEERS", "cairn nosuch")
+        .env("CAIRN", cairn())
+        .env("CAIRN_TOOLS", tools.path())
+        .stdin(Stdio::null())
+        .output()?;
+    let said = text(&output);
+    anyhow::ensure!(output.status.success(), "{said}");
+    anyhow::ensure!(said.contains("MISSING nosuch: there is no nosuch.sh"), "{said}");
+    anyhow::ensure!(said.contains("cairn: six folders, 4+2, TLS") && !said.contains("MISSING cairn"), "{said}");
+    anyhow::ensure!(said.contains("put, objects of 64 KiB"), "no figures: {said}");
+    Ok(())
+}
+
 #[test]
 fn bench_ends_in_order_at_ctrl_c() -> anyhow::Result<()> {
     let server = Server::start(ServerOptions::default())?;

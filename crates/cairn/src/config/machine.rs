@@ -2,12 +2,13 @@
 
 use std::{
     fs, io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
+use cairn_gateway::listen_on;
 use rustix::fs::{Access, access};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -32,7 +33,7 @@ pub(crate) fn check_machine(config: &Config, runs: bool) -> Result<()> {
 fn check_addresses(addresses: &[SocketAddr], runs: bool) -> Result<()> {
     let mut taken = Vec::with_capacity(addresses.len());
     for &address in addresses {
-        match TcpListener::bind(address) {
+        match listen_on(address, addresses) {
             Ok(listener) => taken.push(listener),
             Err(error) if runs && may_be_the_servers(error.kind()) => {}
             Err(error) => bail!("s3-listen: {address} {}", why_not(address, &error)),

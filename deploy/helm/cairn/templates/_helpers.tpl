@@ -48,15 +48,9 @@ yes
 {{- end -}}
 {{- end -}}
 
-{{/* Names under which clients reach the server, as a JSON list. */}}
-{{- define "cairn.tlsNames" -}}
-{{- $full := include "cairn.fullname" . -}}
-{{- $names := list -}}
-{{- range $service := list $full (printf "*.%s-nodes" $full) -}}
-{{- $of := printf "%s.%s" $service $.Release.Namespace -}}
-{{- $names = concat $names (list $of (printf "%s.svc" $of) (printf "%s.svc.%s" $of $.Values.clusterDomain)) -}}
-{{- end -}}
-{{- $names = concat (list $full) $names .Values.tls.names -}}
+{{/* Names that are given by values, as a JSON list: those that mean something outside of the cluster. */}}
+{{- define "cairn.givenNames" -}}
+{{- $names := .Values.tls.names -}}
 {{- range .Values.s3Domains -}}
 {{- $names = concat $names (list . (printf "*.%s" .)) -}}
 {{- end -}}
@@ -67,6 +61,50 @@ yes
 {{- $names = concat $names .Values.gateway.hostnames -}}
 {{- end -}}
 {{- $names | uniq | toJson -}}
+{{- end -}}
+
+{{/* Names under which clients reach the server, as a JSON list. */}}
+{{- define "cairn.tlsNames" -}}
+{{- $full := include "cairn.fullname" . -}}
+{{- $names := list $full -}}
+{{- range $service := list $full (printf "*.%s-nodes" $full) -}}
+{{- $of := printf "%s.%s" $service $.Release.Namespace -}}
+{{- $names = concat $names (list $of (printf "%s.svc" $of) (printf "%s.svc.%s" $of $.Values.clusterDomain)) -}}
+{{- end -}}
+{{- concat $names (include "cairn.givenNames" . | fromJsonArray) | uniq | toJson -}}
+{{- end -}}
+
+{{/* Names of the Certificate that cert-manager gets, as a JSON list. */}}
+{{- define "cairn.certificateNames" -}}
+{{- if .Values.tls.certManager.publishCa -}}
+{{- $names := list -}}
+{{- range include "cairn.tlsNames" . | fromJsonArray -}}
+{{- /* No bare host names: authorities of companies sign none. */ -}}
+{{- if or (contains "." .) (contains ":" .) -}}
+{{- $names = append $names . -}}
+{{- end -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- else -}}
+{{- /* A public authority refuses the whole request for one name of the cluster in it. */ -}}
+{{- $names := include "cairn.givenNames" . | fromJsonArray -}}
+{{- if not $names -}}
+{{- fail "tls.certManager.publishCa=false: a public authority signs no name of the cluster; give one in tls.names, s3Domains, ingress.hosts or gateway.hostnames" -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A name that the server's certificate has: what a client verifies that reaches it by another. */}}
+{{- define "cairn.serverName" -}}
+{{- $full := include "cairn.fullname" . -}}
+{{- $name := printf "%s.%s.svc" $full .Release.Namespace -}}
+{{- if not (include "cairn.publishesCa" .) -}}
+{{- with include "cairn.givenNames" . | fromJsonArray -}}
+{{- $name = first . | replace "*" $full -}}
+{{- end -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* The Secret of a declared key: (list ROOT KEY). */}}
@@ -83,7 +121,12 @@ yes
 {{- range $number := until (int .Values.disks.count) -}}
 {{- $folders = append $folders (printf "/var/lib/cairn/disk-%d" $number) -}}
 {{- end -}}
-{{- $config := dict "meta" "/var/lib/cairn/meta" "disk" $folders "s3-listen" (list "0.0.0.0:9000") -}}
+{{- /* Not everywhere: a kernel without IPv6 has no such address. */ -}}
+{{- $listen := list "0.0.0.0:9000" -}}
+{{- if has .Values.service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack") -}}
+{{- $listen = append $listen "[::]:9000" -}}
+{{- end -}}
+{{- $config := dict "meta" "/var/lib/cairn/meta" "disk" $folders "s3-listen" $listen -}}
 {{- $_ := set $config "profile" .Values.profile -}}
 {{- $_ := set $config "shutdown-limit" (printf "%ds" (int .Values.shutdownLimitSeconds)) -}}
 {{- $_ := set $config "log-format" .Values.logging.format -}}
