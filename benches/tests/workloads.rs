@@ -153,7 +153,7 @@ fn a_server_that_is_not_there_is_named() {
 #[test]
 fn servers_are_driven_in_turn_round_by_round() {
     let (one, other) = (NullServer::start_noting(SEED).unwrap(), NullServer::start_noting(SEED).unwrap());
-    let words = ["--size", "1KiB", "--rounds", "3", "--warm-up", "0ms", "--operations", "50"];
+    let words = ["--size", "1KiB", "--rounds", "3", "--warm-up", "0ms", "--operations", "50", "--duration", "60s"];
     let report = run("put", &words, &[("one", &one), ("other", &other)]);
     assert_eq!(report.failures(), 0, "{}", cairn_bench::table(&report));
     let mut puts = Vec::new();
@@ -177,7 +177,7 @@ fn servers_are_driven_in_turn_round_by_round() {
 /// deletes are sorted.
 fn asked(workload: Workload, seed: u64) -> Vec<String> {
     let server = NullServer::start_noting(seed).unwrap();
-    let size = if workload == Workload::Multipart { "12MiB" } else { "20KiB" };
+    let size = if workload == Workload::Multipart { "6MiB" } else { "20KiB" };
     let words = ["--seed", &seed.to_string(), "--prefix", "same/", "--concurrency", "1", "--size", size];
     let words = [&words[..], &["--part-size", "5MiB", "--objects", "20", "--warm-up", "0ms"]].concat();
     let words = [&words[..], &["--operations", "20", "--duration", "60s", "--range-size", "1KiB"]].concat();
