@@ -4,10 +4,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 # What building and testing need beside Rust: libclang for RocksDB's bindings, qemu-user for the old-CPU test,
-# the stock S3 clients of the tests, file systems for the chart's pod, strace for the counts of system calls, curl for the
-# benches beside other servers.
+# the stock S3 clients of the tests, file systems for the chart's pod, strace and perf for the counts of system calls, curl
+# for the benches beside other servers.
 BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace curl
+TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace curl \
+  $(if $(shell command -v perf),,linux-perf)
 VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
 DEPLOY_TOOLS := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/deploy
 CONTAINER_ENGINE := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/container-engine

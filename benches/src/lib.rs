@@ -33,7 +33,7 @@ mod workload;
 
 pub use args::{BenchArgs, BenchOptions, EXAMPLES};
 pub use metric::Metric;
-pub use null_server::{Faults, NullServer};
+pub use null_server::{Faults, Noted, NullServer};
 pub use progress::Progress;
 pub use recorder::Kind;
 pub use report::{Case, Report, ServerResult, html, table};

@@ -1,5 +1,6 @@
 //! A server in this process that stores nothing: what is measured against it is the harness' own cost. It keeps the
-//! length and version of each key, and makes the bytes of an answer anew. Tests let it lie, refuse and stall.
+//! length and version of each key, and makes the bytes of an answer anew. Tests let it lie, refuse and stall, and note what
+//! it was asked.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -44,9 +45,19 @@ pub struct Faults {
     pub stale: bool,
 }
 
+/// A request that was noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// When its head was there.
+    pub at: Instant,
+    /// Method, path, query without what a presigned URL adds, `Range` and length.
+    pub what: String,
+}
+
 /// A running null server; it ends when dropped.
 pub struct NullServer {
     endpoint: Endpoint,
+    shared: Arc<Shared>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
     _folder: TempDir,
@@ -73,6 +84,8 @@ struct Shared {
     seed: u64,
     faults: Faults,
     requests: AtomicU64,
+    /// None: nothing is noted, so that load of any length takes no memory.
+    noted: Option<Mutex<Vec<Noted>>>,
     store: Mutex<Store>,
 }
 
@@ -82,6 +95,18 @@ impl NullServer {
     /// # Errors
     /// If there is no port, thread or certificate.
     pub fn start(seed: u64, tls: bool, faults: Faults) -> Result<Self> {
+        Self::begin(seed, tls, faults, None)
+    }
+
+    /// Starts one that does nothing wrong, and notes each request.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_noting(seed: u64) -> Result<Self> {
+        Self::begin(seed, false, Faults::default(), Some(Mutex::default()))
+    }
+
+    fn begin(seed: u64, tls: bool, faults: Faults, noted: Option<Mutex<Vec<Noted>>>) -> Result<Self> {
         let folder = tempfile::tempdir().context("make a folder for the certificate")?;
         let ca = folder.path().join("ca.crt");
         let acceptor = if tls { Some(acceptor(&ca)?) } else { None };
@@ -89,8 +114,8 @@ impl NullServer {
         listener.set_nonblocking(true).context("prepare the null server's port")?;
         let address = listener.local_addr().context("find the null server's port")?;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared { seed, faults, requests: AtomicU64::new(0), store: Mutex::default() });
-        let heard = stop.clone();
+        let shared = Arc::new(Shared { seed, faults, requests: AtomicU64::new(0), noted, store: Mutex::default() });
+        let (heard, serving) = (stop.clone(), Arc::clone(&shared));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("null")
@@ -103,19 +128,26 @@ impl NullServer {
             .spawn(move || {
                 runtime.block_on(async {
                     if let Ok(listener) = TcpListener::from_std(listener) {
-                        accept(listener, acceptor, shared, heard).await;
+                        accept(listener, acceptor, serving, heard).await;
                     }
                 });
             })
             .context("start the null server")?;
         let endpoint = endpoint(address, tls.then_some(ca))?;
-        Ok(Self { endpoint, stop, thread: Some(thread), _folder: folder })
+        Ok(Self { endpoint, shared, stop, thread: Some(thread), _folder: folder })
     }
 
     /// How it is reached.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// What was noted so far, in the order in which it came.
+    #[must_use]
+    pub fn noted(&self) -> Vec<Noted> {
+        let noted = self.shared.noted.as_ref();
+        noted.map(|noted| noted.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 }
 
@@ -189,6 +221,7 @@ impl Shared {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
         let (head, mut body) = request.into_parts();
+        self.note(&head);
         let mut length = 0;
         while let Some(frame) = body.frame().await {
             length += frame?.data_ref().map_or(0, |piece| piece.len() as u64);
@@ -219,6 +252,18 @@ impl Shared {
             Method::GET | Method::HEAD => self.get(&path, &head.method, header("range")),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         })
+    }
+
+    fn note(&self, head: &http::request::Parts) {
+        let Some(noted) = &self.noted else { return };
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
+        let query = head.uri.query().unwrap_or_default();
+        // A signature has the time in it.
+        let query: Vec<_> = query.split('&').filter(|pair| !pair.starts_with("X-Amz-")).collect();
+        let (method, path, query) = (&head.method, head.uri.path(), query.join("&"));
+        let what = format!("{method} {path}?{query} {} {}", header("range"), header("content-length"));
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.push(Noted { at: Instant::now(), what });
     }
 
     fn put(&self, path: String, known: Known) {

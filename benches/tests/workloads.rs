@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cairn_bench::{BenchArgs, Faults, Kind, Metric, NullServer, Progress, Report, Workload};
+use cairn_bench::{BenchArgs, Faults, Kind, Metric, Noted, NullServer, Progress, Report, Workload};
 use clap::{Parser, ValueEnum as _};
 use tokio_util::sync::CancellationToken;
 
@@ -163,4 +163,58 @@ fn a_server_that_is_not_there_is_named() {
     let error = cairn_bench::bench_until(&options, &Progress::off(), &CancellationToken::new()).unwrap_err();
     let text = format!("{error:#}");
     assert!(text.contains("server `gone`") && text.contains("refused"), "{text}");
+}
+
+/// Each round goes over all servers before the next begins: what the machine does meanwhile meets all alike.
+#[test]
+fn servers_are_driven_in_turn_round_by_round() {
+    let (one, other) = (NullServer::start_noting(SEED).unwrap(), NullServer::start_noting(SEED).unwrap());
+    let words = ["--size", "1KiB", "--rounds", "3", "--warm-up", "0ms", "--operations", "50", "--duration", "60s"];
+    let report = run("put", &words, &[("one", &one), ("other", &other)]);
+    assert_eq!(report.failures(), 0, "{}", cairn_bench::table(&report));
+    let mut puts = Vec::new();
+    for (name, server) in [("one", &one), ("other", &other)] {
+        for Noted { at, what } in server.noted() {
+            // Keys of a round have its number: …/put/r2/00000001.
+            let round = what.split_once("/put/r").and_then(|(_, rest)| rest.split_once('/')).map(|(round, _)| round);
+            if let (true, Some(round)) = (what.starts_with("PUT "), round) {
+                puts.push((at, name, round.to_owned()));
+            }
+        }
+    }
+    assert_eq!(puts.len(), 2 * 3 * 50);
+    puts.sort();
+    let mut order: Vec<String> = puts.into_iter().map(|(_, name, round)| format!("{name} {round}")).collect();
+    order.dedup();
+    assert_eq!(order, ["one 1", "other 1", "one 2", "other 2", "one 3", "other 3"]);
+}
+
+/// What a run asks of a server, in order. What removes objects at the end goes over several connections at once: those
+/// deletes are sorted.
+fn asked(workload: Workload, seed: u64) -> Vec<String> {
+    let server = NullServer::start_noting(seed).unwrap();
+    let size = if workload == Workload::Multipart { "6MiB" } else { "20KiB" };
+    let words = ["--seed", &seed.to_string(), "--prefix", "same/", "--concurrency", "1", "--size", size];
+    let words = [&words[..], &["--part-size", "5MiB", "--objects", "20", "--warm-up", "0ms"]].concat();
+    let words = [&words[..], &["--operations", "20", "--duration", "60s", "--range-size", "1KiB"]].concat();
+    let report = run(workload.name(), &words, &[("one", &server)]);
+    assert_eq!(report.failures(), 0, "{}:\n{}", workload.name(), cairn_bench::table(&report));
+    let what = server.noted().into_iter().map(|noted| noted.what);
+    let (mut deletes, mut asked): (Vec<_>, Vec<_>) =
+        what.partition(|what| what.starts_with("DELETE ") && workload != Workload::Delete);
+    deletes.sort();
+    asked.append(&mut deletes);
+    asked
+}
+
+#[test]
+fn a_seed_says_what_is_asked_and_in_which_order() {
+    for workload in Workload::value_variants() {
+        let first = asked(*workload, SEED);
+        assert!(first.len() > 2 * 20, "{}: {first:#?}", workload.name());
+        assert_eq!(first, asked(*workload, SEED), "{}", workload.name());
+        // New keys one after the other, or all keys once, or all keys on one page: nothing is drawn but bytes.
+        let fixed = [Workload::Put, Workload::Multipart, Workload::Delete, Workload::List];
+        assert_eq!(first == asked(*workload, SEED + 1), fixed.contains(workload), "{}", workload.name());
+    }
 }

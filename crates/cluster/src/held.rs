@@ -44,6 +44,12 @@ impl Engine {
     }
 }
 
+/// Most bytes that writing an object or part holds, whatever its profile.
+#[must_use]
+pub fn held_by_widest_write() -> u64 {
+    of_write(ErasureProfile::WIDEST, u64::MAX)
+}
+
 /// Batches that wait or are sent, and all units, parity too, that one more is made of.
 fn of_read(profile: ErasureProfile, bytes: u64) -> u64 {
     let batch = BATCH_BYTES.max(stripe_bytes(profile)).min(bytes);
@@ -87,6 +93,11 @@ mod tests {
             (profile(10, 4), 2 * 3 * MIB + (3 * MIB).div_ceil(10) * 14, 5 * MIB + 14 * 8 * 256 * KIB),
         ] {
             assert_eq!((of_read(profile, u64::MAX), of_write(profile, u64::MAX)), (read, write), "{profile:?}");
+        }
+        let widest = held_by_widest_write();
+        assert_eq!(widest, 8 * MIB + 24 * 8 * 256 * KIB);
+        for (data, parity) in (1..=16).flat_map(|data| (0..=8).map(move |parity| (data, parity))) {
+            assert!(of_write(profile(data, parity), u64::MAX) <= widest, "{data}+{parity}");
         }
         let small = profile(4, 2);
         assert_eq!((of_read(small, 4 * KIB), of_write(small, 4 * KIB)), (14 * KIB, 14 * KIB));

@@ -41,6 +41,7 @@ pub use check::CheckReport;
 pub use disks::{DiskEntry, DiskFolder, DiskOpener, Disks, FolderProblem};
 pub use engine::Engine;
 pub use error::EngineError;
+pub use held::held_by_widest_write;
 pub use ids::{IdSource, RandomIds};
 pub use label::{SegmentLabel, SegmentOwner};
 pub use map::ClusterMap;

@@ -17,6 +17,9 @@ pub struct ErasureProfile {
 }
 
 impl ErasureProfile {
+    /// The widest there is: no stripe has more units.
+    pub const WIDEST: Self = Self { data: DATA_MAX, parity: PARITY_MAX };
+
     /// A profile of 1 to 16 data and 0 to 8 parity units.
     pub fn new(data: u8, parity: u8) -> Result<Self, ErasureError> {
         if data == 0 || data > DATA_MAX || parity > PARITY_MAX {

@@ -43,6 +43,12 @@ pub struct GatewayOptions {
     pub identity_stale_max: Duration,
 }
 
+impl GatewayOptions {
+    /// Less is of little use as [`memory_bytes_max`](Self::memory_bytes_max): three quarters of it are what a key may hold
+    /// beside others, and a write of the widest profile needs nearly as much.
+    pub const MEMORY_BYTES_MIN: u64 = 96 << 20;
+}
+
 /// The defaults, in one place.
 impl Default for GatewayOptions {
     fn default() -> Self {

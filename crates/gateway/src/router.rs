@@ -163,3 +163,16 @@ async fn dispatch(operation: Operation, call: Call) -> Result<Answer, S3Error> {
         Operation::ListMultipartUploads => ops::list_multipart_uploads(call).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::GatewayOptions;
+
+    #[test]
+    fn the_least_memory_takes_a_write_of_the_widest_profile_beside_others() {
+        let write = cairn_cluster::held_by_widest_write() + HASHED_BYTES + RECEIVED_BYTES;
+        let least = GatewayOptions::MEMORY_BYTES_MIN;
+        assert!(write <= least - least / 4, "{write} bytes of {least}");
+    }
+}

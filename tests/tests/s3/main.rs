@@ -5,6 +5,8 @@ mod bench;
 mod logs;
 mod memory;
 mod metrics;
+#[cfg(target_arch = "x86_64")]
+mod old_cpu;
 mod runner;
 mod tls_reload;
 

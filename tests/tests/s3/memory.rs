@@ -1,15 +1,32 @@
 //! Memory stays bounded whatever the objects' size.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, process::Command};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use anyhow::{Context as _, ensure};
-use aws_sdk_s3::{Client, config::StalledStreamProtectionConfig};
+use anyhow::{Context as _, bail, ensure};
+use aws_sdk_s3::{
+    Client,
+    config::{StalledStreamProtectionConfig, retry::RetryConfig},
+    error::SdkError,
+    operation::put_object::PutObjectError,
+};
 use bytes::Bytes;
 use cairn_tests::{Server, ServerOptions, client};
 
 const TRANSFERS: usize = 32;
+/// The idle server, as it has just started.
+const IDLE_BYTES_MAX: usize = 100 << 20;
 /// What a transfer may add to the idle server.
 const TRANSFER_BYTES_MAX: usize = 16 << 20;
+/// All of it under that load.
+const LOADED_BYTES_MAX: usize = 500 << 20;
 /// The downloads read so many of the objects, several at once each: what is in the page cache is not read again.
 const READ: usize = 4;
 /// Bytes on the disks for each byte stored, at most: 4+2 codes to one and a half, and what is merged is there twice.
@@ -40,10 +57,74 @@ async fn memory_is_bounded() -> anyhow::Result<()> {
     let read = resident(&server)?.peak;
     let on_disk = disk_bytes(server.data())?;
 
-    let limit = idle + TRANSFERS * TRANSFER_BYTES_MAX;
+    let limit = LOADED_BYTES_MAX.min(idle + TRANSFERS * TRANSFER_BYTES_MAX);
+    ensure!(idle <= IDLE_BYTES_MAX, "idle {idle}, limit {IDLE_BYTES_MAX}");
     ensure!(written <= limit && read <= limit, "idle {idle}, at PUTs {written}, at GETs {read}, limit {limit}");
     ensure!(on_disk <= disk_bytes_max, "{on_disk} bytes on the disks, limit {disk_bytes_max}");
     Ok(())
+}
+
+/// What requests may hold together in the test of it: the least that is taken.
+const REQUEST_MEMORY: &str = "96MiB";
+const REQUEST_MEMORY_BYTES: usize = 96 << 20;
+/// Uploads at once: together they would hold several times that.
+const BURST: usize = 40;
+/// Longer bodies hold no more.
+const BURST_OBJECT_BYTES: usize = 8 << 20;
+
+/// A burst gets `SlowDown` once the memory for requests is used up, and what holds little goes on beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_beyond_the_memory_for_requests_is_told_to_slow_down() -> anyhow::Result<()> {
+    let args = ["--request-memory", REQUEST_MEMORY].map(str::to_owned).to_vec();
+    let server = Server::start(ServerOptions { args, ..ServerOptions::default() })?;
+    let config = client(&server)?.config().to_builder().retry_config(RetryConfig::disabled());
+    let patient = StalledStreamProtectionConfig::disabled();
+    let s3 = Client::from_conf(config.stalled_stream_protection(patient).build());
+    s3.create_bucket().bucket("burst").send().await?;
+    let body = Bytes::from(vec![5; BURST_OBJECT_BYTES]);
+    let put = |key: String| s3.put_object().bucket("burst").key(key).body(body.clone().into()).send();
+
+    let idle = resident(&server)?.now;
+    forget_peak(&server);
+    let ended = Arc::new(AtomicBool::new(false));
+    let beside = tokio::spawn(small_requests(s3.clone(), Arc::clone(&ended)));
+    let puts: Vec<_> = (0..BURST).map(|n| tokio::spawn(put(n.to_string()))).collect();
+    let (mut stored, mut refused) = (0, 0);
+    for put in puts {
+        match put.await? {
+            Ok(_) => stored += 1,
+            Err(error) if is_slow_down(&error) => refused += 1,
+            Err(error) => bail!("neither stored nor told to slow down: {error:?}"),
+        }
+    }
+    ended.store(true, Ordering::Relaxed);
+    let rounds = beside.await??;
+    let peak = resident(&server)?.peak;
+
+    ensure!(stored > 0 && refused > 0 && rounds > 0, "{stored} stored, {refused} refused, {rounds} small rounds");
+    let limit = idle + REQUEST_MEMORY_BYTES;
+    ensure!(peak <= limit, "idle {idle}, peak {peak}, limit {limit}; {stored} stored, {refused} refused");
+    put("after".to_owned()).await.context("memory comes back")?;
+    Ok(())
+}
+
+fn is_slow_down(error: &SdkError<PutObjectError>) -> bool {
+    let SdkError::ServiceError(refused) = error else { return false };
+    refused.raw().status().as_u16() == 503 && refused.err().meta().code() == Some("SlowDown")
+}
+
+/// PUT, HEAD and GET of a small object until the burst has ended; each must go well at once. Answers how often.
+async fn small_requests(s3: Client, ended: Arc<AtomicBool>) -> anyhow::Result<u64> {
+    let mut rounds = 0;
+    while !ended.load(Ordering::Relaxed) {
+        let body = Bytes::from(vec![7; 64 << 10]);
+        s3.put_object().bucket("burst").key("small").body(body.clone().into()).send().await.context("a small PUT")?;
+        s3.head_object().bucket("burst").key("small").send().await.context("a HEAD")?;
+        let found = s3.get_object().bucket("burst").key("small").send().await.context("a small GET")?;
+        ensure!(found.body.collect().await?.into_bytes() == body, "a small GET answered other bytes");
+        rounds += 1;
+    }
+    Ok(rounds)
 }
 
 async fn put_all(s3: &Client, body: &Bytes) -> anyhow::Result<()> {

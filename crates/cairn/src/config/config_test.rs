@@ -44,26 +44,33 @@ fn defaults_are_those_of_the_help() {
     assert_eq!(config.tls, TlsChoice::Auto);
     assert_eq!(config.profile, ProfileChoice::Auto);
     assert_eq!((config.shutdown_limit.as_secs(), config.presign_expires_max.as_secs()), (25, 604_800));
-    assert_eq!((config.log_format, config.root_key), (LogFormat::Text, None));
+    assert_eq!((config.request_memory, config.log_format, config.root_key), (None, LogFormat::Text, None));
 
     let help = <Flags as clap::CommandFactory>::command().render_long_help().to_string();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for default in
-        ["default: 6]", "default: 127.0.0.1:9000]", "default: 25s]", "default: 7d]", "default: auto]", "default: text]"]
-    {
+    for default in [
+        "default: 6]",
+        "default: 127.0.0.1:9000]",
+        "default: 25s]",
+        "default: 7d]",
+        "default: auto]",
+        "default: text]",
+        "at most 2GiB]",
+    ] {
         assert!(help.contains(default), "{default}");
     }
 }
 
 #[test]
 fn flags_go_before_environment_before_toml() {
-    let toml = "data = 't'\ndisks = 3\ns3-listen = ['127.0.0.1:3']\ntls = 'off'\nprofile = '1+1'\n\
+    let toml = "data = 't'\ndisks = 3\nrequest-memory = '103MiB'\ns3-listen = ['127.0.0.1:3']\ntls = 'off'\nprofile = '1+1'\n\
                 s3-domain = ['T.lan']\nshutdown-limit = '3s'\nlog-format = 'json'";
     let environment = [
         "CAIRN_DATA=e",
         "CAIRN_DISKS=2",
         "CAIRN_S3_LISTEN=127.0.0.1:2, 127.0.0.1:4",
         "CAIRN_SHUTDOWN_LIMIT=2s",
+        "CAIRN_REQUEST_MEMORY=102MiB",
         "CAIRN_TLS=",
         "CAIRN_PORT_9000_TCP=tcp://10.0.0.1:9000",
     ];
@@ -71,13 +78,21 @@ fn flags_go_before_environment_before_toml() {
     let table: [Row<'_>; 3] = [
         ("", &[], "t", 3, 3, &[3]),
         ("", &environment, "e", 2, 2, &[2, 4]),
-        ("--data f --disks 4 --s3-listen 127.0.0.1:1 --shutdown-limit 1s", &environment, "f", 4, 1, &[1]),
+        (
+            "--data f --disks 4 --s3-listen 127.0.0.1:1 --shutdown-limit 1s --request-memory 101MiB",
+            &environment,
+            "f",
+            4,
+            1,
+            &[1],
+        ),
     ];
     for (line, environment, home, disks, limit, ports) in table {
         let config = build(line, environment, toml).unwrap();
         assert_eq!(config.home, Path::new("/at").join(home), "{line}");
         assert_eq!(config.disks.len(), usize::from(disks), "{line}");
         assert_eq!(config.shutdown_limit.as_secs(), limit, "{line}");
+        assert_eq!(config.request_memory, Some(ByteCount((100 + limit) << 20)), "{line}");
         assert_eq!(config.s3_listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), ports, "{line}");
         // Set in the file alone, or set to nothing above it.
         assert_eq!((&config.tls, config.log_format), (&TlsChoice::Off, LogFormat::Json), "{line}");
@@ -103,6 +118,8 @@ fn an_unknown_or_wrong_toml_key_is_named() {
     assert!(refused("--data d", &[], "[nested]\nx = 1").contains("unknown field `nested`"));
     assert!(refused("--data d", &[], "tls = 'maybe'").contains("`auto`, `off`"));
     assert!(refused("--data d", &[], "disks = 'six'").contains("disks"));
+    assert!(refused("--data d", &[], "request-memory = '1.5GiB'").contains("as in `500GiB`"));
+    assert!(refused("--data d", &[], "request-memory = true").contains("a size as \"50GiB\""));
     assert!(refused("--data d", &[], "disks = ").contains("cairn.toml"));
 }
 
@@ -133,6 +150,8 @@ fn what_cannot_work_is_refused_with_its_key() {
         ("--data d --tls-name http://x", &[], "tls-name: `http://x`"),
         ("--data d --s3-domain a_b..c", &[], "s3-domain:"),
         ("--data d --presign-expires-max 0s", &[], "presign-expires-max:"),
+        ("--data d --request-memory 95MiB", &[], "request-memory: 95.0 MiB is less than the 96.0 MiB"),
+        ("--data d", &["CAIRN_REQUEST_MEMORY=much"], "CAIRN_REQUEST_MEMORY"),
         ("--data d", &["CAIRN_DISKS=six"], "CAIRN_DISKS"),
         ("--data d", &["CAIRN_DISKS=2", "CAIRN_DISK=a"], "not both"),
         ("--data d", &["CAIRN_ROOT_ACCESS_KEY=abc"], "CAIRN_ROOT_SECRET_KEY is not"),

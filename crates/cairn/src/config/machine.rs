@@ -12,10 +12,10 @@ use cairn_gateway::listen_on;
 use rustix::fs::{Access, access};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::{Config, TlsChoice, folders};
+use super::{Config, TlsChoice, folders, memory};
 use crate::secrets::KeyFile;
 
-/// Looks at folders, certificates, addresses and the key file. The first thing wrong is told. Where a server of ours
+/// Looks at folders, certificates, addresses, memory and the key file. The first thing wrong is told. Where a server of ours
 /// `runs` on the data folder, a port that is in use is most likely its own.
 pub(crate) fn check_machine(config: &Config, runs: bool) -> Result<()> {
     check_real_folders(config)?;
@@ -25,6 +25,7 @@ pub(crate) fn check_machine(config: &Config, runs: bool) -> Result<()> {
         check_certificate(cert, key)?;
     }
     check_addresses(&config.s3_listen, runs)?;
+    memory::check_usable_memory(config.request_memory, memory::usable_memory().as_ref())?;
     KeyFile::read(&config.key_file())?;
     Ok(())
 }

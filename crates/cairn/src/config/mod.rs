@@ -5,6 +5,7 @@
 mod declared;
 mod folders;
 mod machine;
+mod memory;
 mod settings;
 mod unknown;
 mod values;
@@ -22,6 +23,7 @@ use cairn_erasure::ErasureProfile;
 
 pub(crate) use declared::{Declared, DeclaredBucket, DeclaredKey};
 pub(crate) use machine::{check_certificate, check_machine, check_private, check_usable, existing};
+pub(crate) use memory::{request_memory, usable_memory};
 pub(crate) use settings::{Environment, Settings, process_environment};
 pub(crate) use unknown::unknown;
 pub(crate) use values::{ByteCount, EtagSetting, LogFormat, LogLevel, ProfileSetting, StorageClass, TlsChoice};
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) storage_classes: BTreeMap<String, ErasureProfile>,
     /// Longest life of a presigned URL.
     pub(crate) presign_expires_max: Duration,
+    /// Bytes that the requests being served may hold together; none = by what this process may use.
+    pub(crate) request_memory: Option<ByteCount>,
     /// Time that running requests get at shutdown.
     pub(crate) shutdown_limit: Duration,
     /// How often a snapshot of the metadata is written; none = only when asked.
@@ -155,6 +159,7 @@ impl Config {
             profile: settings.profile.map_or(ProfileChoice::Auto, |profile| profile.0),
             storage_classes: storage_classes(settings.storage_class)?,
             presign_expires_max: settings.presign_expires_max.map_or(PRESIGN_EXPIRES_MAX, |period| period.0),
+            request_memory: settings.request_memory,
             shutdown_limit: settings.shutdown_limit.map_or(SHUTDOWN_LIMIT, |period| period.0),
             snapshot_every: Some(settings.snapshot_every.map_or(SNAPSHOT_EVERY, |period| period.0))
                 .filter(|every| !every.is_zero()),
@@ -204,6 +209,7 @@ impl Config {
             Address::parse(api).map_err(|error| anyhow::anyhow!("kubernetes-api: {error}"))?;
         }
         self.check_declared(&self.declared)?;
+        memory::check_request_memory(self.request_memory)?;
         if self.presign_expires_max.is_zero() {
             bail!("presign-expires-max: a presigned URL that lives no time is of no use");
         }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::declared::{Declared, DeclaredBucket, DeclaredKey, KubernetesObjects};
-use super::values::{LogFormat, LogLevel, Period, ProfileSetting, StorageClass, TlsChoice};
+use super::values::{ByteCount, LogFormat, LogLevel, Period, ProfileSetting, StorageClass, TlsChoice};
 
 /// One layer of settings; what is not set is left to the layer below.
 #[derive(clap::Args, Deserialize, Clone, PartialEq, Debug, Default)]
@@ -60,6 +60,11 @@ pub(crate) struct Settings {
     /// Longest life of a presigned URL [default: 7d]
     #[arg(long, value_name = "PERIOD")]
     pub(crate) presign_expires_max: Option<Period>,
+
+    /// Memory that the requests being served may hold together; who would exceed it is told to slow down. At least 96MiB
+    /// [default: half of what this process may use, at most 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) request_memory: Option<ByteCount>,
 
     /// Time that running requests get at shutdown [default: 25s]
     #[arg(long, value_name = "PERIOD")]
@@ -141,6 +146,7 @@ impl Settings {
             profile: one(look, "CAIRN_PROFILE")?,
             storage_class: list(look, "CAIRN_STORAGE_CLASS")?,
             presign_expires_max: one(look, "CAIRN_PRESIGN_EXPIRES_MAX")?,
+            request_memory: one(look, "CAIRN_REQUEST_MEMORY")?,
             shutdown_limit: one(look, "CAIRN_SHUTDOWN_LIMIT")?,
             snapshot_every: one(look, "CAIRN_SNAPSHOT_EVERY")?,
             root_key_file: path(look, "CAIRN_ROOT_KEY_FILE"),
@@ -178,6 +184,7 @@ impl Settings {
             profile: self.profile.or(below.profile),
             storage_class: upper(self.storage_class, below.storage_class),
             presign_expires_max: self.presign_expires_max.or(below.presign_expires_max),
+            request_memory: self.request_memory.or(below.request_memory),
             shutdown_limit: self.shutdown_limit.or(below.shutdown_limit),
             snapshot_every: self.snapshot_every.or(below.snapshot_every),
             root_key_file: self.root_key_file.or(below.root_key_file),

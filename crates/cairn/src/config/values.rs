@@ -181,7 +181,8 @@ impl FromStr for LogLevel {
 }
 
 /// A number of bytes, with or without a unit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "SizeText")]
 pub(crate) struct ByteCount(pub(crate) u64);
 
 impl FromStr for ByteCount {
@@ -204,6 +205,25 @@ impl FromStr for ByteCount {
         };
         let number: u64 = number.parse().map_err(|_| "a number and a unit, as in `500GiB`".to_owned())?;
         number.checked_mul(unit_bytes).map(Self).ok_or_else(|| "too large".to_owned())
+    }
+}
+
+/// A number of bytes as TOML has it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a size as \"50GiB\"")]
+enum SizeText {
+    Text(String),
+    Bytes(u64),
+}
+
+impl TryFrom<SizeText> for ByteCount {
+    type Error = String;
+
+    fn try_from(size: SizeText) -> Result<Self, String> {
+        match size {
+            SizeText::Text(text) => text.parse(),
+            SizeText::Bytes(bytes) => Ok(Self(bytes)),
+        }
     }
 }
 

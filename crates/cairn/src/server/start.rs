@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     admin::{self, AdminService},
-    config::{Config, TlsChoice},
+    config::{ByteCount, Config, TlsChoice, request_memory, usable_memory},
     output,
     secrets::Sealer,
 };
@@ -164,10 +164,31 @@ async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clo
         domains: config.s3_domains.clone(),
         storage_classes: config.storage_classes.keys().cloned().collect(),
         expires_max: config.presign_expires_max,
+        memory_bytes_max: memory_of_requests(config),
         shutdown_within: config.shutdown_limit,
         ..GatewayOptions::default()
     };
     Gateway::start(options, engine, sealer, clock).await.context("start the S3 face")
+}
+
+/// What requests may hold together, told in the log: it follows from the machine unless it was set.
+fn memory_of_requests(config: &Config) -> u64 {
+    let usable = usable_memory();
+    let bytes = request_memory(config.request_memory, usable.as_ref());
+    let shown = ByteCount(bytes);
+    let Some(usable) = usable else {
+        tracing::info!(request_memory = %shown, "memory that requests may hold together");
+        return bytes;
+    };
+    let (of, by) = (ByteCount(usable.bytes), usable.by.display());
+    tracing::info!(request_memory = %shown, %of, %by, "memory that requests may hold together");
+    if bytes > usable.bytes / 2 {
+        tracing::warn!(
+            request_memory = %shown, %of, %by,
+            "requests may hold over half of the memory: a burst may get the server killed"
+        );
+    }
+    bytes
 }
 
 fn server_info(config: &Config, s3_addresses: Vec<String>) -> Result<ServerInfo> {

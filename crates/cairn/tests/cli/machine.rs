@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::server::{cairn, complained, run, said};
+use crate::server::{Server, cairn, complained, run, said};
 
 /// Runs `cairn` where a file system of these mount options lies on `folder`; nobody else sees it.
 fn run_over(folder: &Path, options: &str, words: &[&str]) -> Output {
@@ -95,6 +95,31 @@ fn a_metadata_file_system_that_is_too_small_is_said_first() {
     assert!(!disk.exists(), "nothing was made");
     let words: Vec<&str> = words.iter().chain(&["--check"]).copied().collect();
     assert_eq!(said(&run_over(&small, "size=300m", &words)), "the configuration is valid\n");
+}
+
+#[test]
+fn memory_for_requests_is_told_and_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    let words = ["server", "--data", home.to_str().unwrap(), "--s3-listen", "127.0.0.1:0", "--request-memory"];
+    for (size, part) in [("10MiB", "less than the 96.0 MiB"), ("1000TiB", "more than the")] {
+        for check in [&["--check"][..], &[]] {
+            let words: Vec<&str> = words.iter().chain(&[size]).chain(check).copied().collect();
+            let text = complained(&run(&words), 1);
+            assert!(text.contains("request-memory: ") && text.contains(part), "{words:?}: {text}");
+        }
+    }
+    assert!(!home.exists(), "nothing was made");
+    let told = |more: &[&str]| {
+        let server = Server::start(&home, &[&["--disks", "1"][..], more].concat(), &[]);
+        let log = server.log();
+        assert_eq!(server.stop().code(), Some(0));
+        log.lines().find(|line| line.contains("memory that requests may hold together")).unwrap().to_owned()
+    };
+    let default = told(&[]);
+    assert!(default.contains("request_memory=") && default.contains("of=") && default.contains("by=/"), "{default}");
+    let set = told(&["--request-memory", "100MiB"]);
+    assert!(set.contains("request_memory=100.0 MiB"), "{set}");
 }
 
 /// Where an instruction is missing that was compiled in, the program says so instead of dying of it.
