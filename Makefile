@@ -3,10 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-# What building and testing need beside Rust: libclang for RocksDB's bindings, qemu-user for the old-CPU test,
-# the stock S3 clients of the tests, file systems for the chart's pod, strace for the counts of system calls.
+# What building, the demo and testing need beside Rust: libclang for RocksDB's bindings, Python for a stock S3 client,
+# qemu-user for the old-CPU test, the stock S3 clients of the tests, file systems for the chart's pod, strace for the
+# counts of system calls.
 BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace
+DEMO_PACKAGES := $(BUILD_PACKAGES) python3-venv
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-user rclone restic s3cmd openssl e2fsprogs strace
 VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
 DEPLOY_TOOLS := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/deploy
 DATA ?= demo-data
@@ -20,6 +22,11 @@ help: ## Shows this.
 setup-build: ## Brings the Debian packages that a build needs.
 	@tools/packages $(BUILD_PACKAGES)
 
+.PHONY: setup-demo
+setup-demo: ## Brings what the demo and the benches need: Debian packages, Python clients in a folder of their own.
+	@tools/packages $(DEMO_PACKAGES)
+	@tools/python-clients $(VENV)
+
 .PHONY: setup-test
 setup-test: ## Brings what the tests need: Debian packages, Python clients in a folder of their own.
 	@tools/packages $(TEST_PACKAGES)
@@ -30,8 +37,7 @@ build: setup-build ## Builds the binary (dev profile).
 	$(CARGO) build --workspace --bins
 
 .PHONY: demo
-demo: build ## Starts a store on six folders under demo-data and passes one cache round trip (ONCE=1: then stops).
-	@tools/python-clients $(VENV)
+demo: setup-demo build ## Starts a store on six folders under demo-data and passes one cache round trip (ONCE=1: then stops).
 	@VENV=$(VENV) ONCE=$(ONCE) tools/demo $(DATA)
 
 .PHONY: test
@@ -51,8 +57,7 @@ verify: setup-test ## Format, lints, docs, dependency and layer check, tests: wh
 	$(MAKE) test
 
 .PHONY: bench
-bench: setup-build ## Runs the benches; the first time RocksDB is compiled for release: make bench [PROFILE=dev]
-	@tools/python-clients $(VENV)
+bench: setup-demo ## Runs the benches; the first time RocksDB is compiled for release: make bench [PROFILE=dev]
 	VENV=$(VENV) benches/run $(or $(PROFILE),release)
 
 .PHONY: counts
