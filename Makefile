@@ -40,6 +40,10 @@ build: setup-build ## Builds the binary (dev profile).
 demo: setup-demo build ## Starts a store on six folders under demo-data and passes one cache round trip (ONCE=1: then stops).
 	@VENV=$(VENV) ONCE=$(ONCE) tools/demo $(DATA)
 
+.PHONY: demo-test
+demo-test: setup-demo build ## Starts the demo to serve, in a folder of its own, and ends it as Ctrl-C does.
+	@VENV=$(VENV) tools/demo-serves
+
 .PHONY: test
 test: setup-test build ## Runs all tests.
 	CAIRN_VENV=$(VENV) $(CARGO) test --workspace
