@@ -76,8 +76,12 @@ bench-peers: setup-build ## Runs Cairn beside MinIO and others, which are fetche
 	PROFILE=$(or $(PROFILE),release) benches/peers/run $(FLAGS)
 
 .PHONY: crash
-crash: setup-test build ## The long form of the crash tests: make crash ROUNDS=500
-	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace crash -- --nocapture
+crash: setup-test build ## The long form of the crash and power-cut tests: make crash ROUNDS=500
+	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace -- --nocapture crash power_cut
+
+.PHONY: long
+long: setup-test build ## The long forms of the memory and runner tests: 32 objects of 200 MiB at once, archives up to 1 GiB (22 GB of disk).
+	CAIRN_VENV=$(VENV) CAIRN_LONG=1 $(CARGO) test --workspace --test s3 -- --nocapture --test-threads 1 memory runner_flow
 
 .PHONY: package
 package: setup-build ## Builds the Debian package of a release build into target/packages; RocksDB is compiled for release.
