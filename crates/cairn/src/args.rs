@@ -104,8 +104,8 @@ Examples:
 const STATUS_EXAMPLES: &str = "Examples:\n  cairn status --data /srv/cairn\n  cairn status --json | jq .disks";
 
 const CHECK_EXAMPLES: &str = "\
-Every unit of every shard is read and its checksum compared. With --quick rows and the disks' listings alone are, which
-reads no object's bytes.
+Every unit of every shard is read and its checksum compared. With --quick rows and the disks'
+listings alone are compared, which reads no object's bytes.
 
 Examples:
   cairn check --data /srv/cairn
