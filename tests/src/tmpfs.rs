@@ -62,7 +62,9 @@ impl Tmpfs {
     /// # Errors
     /// If the system refuses.
     pub fn resize(&self, mib: u64) -> anyhow::Result<()> {
-        mount(&["-o", &format!("remount,size={mib}m")], &self.folder)
+        // Without the options it has: the kernel shows its owner among them, and takes no owner from outside a
+        // user's namespace.
+        mount(&["--options-mode=ignore", "-o", &format!("remount,size={mib}m")], &self.folder)
     }
 
     /// Fills it up with a file, but for so many MiB. Answers the file.
