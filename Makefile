@@ -3,11 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-# What building and testing need beside Rust: libclang for RocksDB's bindings, qemu-user for the old-CPU test,
-# the stock S3 clients of the tests, file systems for the chart's pod, strace and perf for the counts of system calls, curl
-# for the benches beside other servers.
+# What building, the demo and testing need beside Rust: libclang for RocksDB's bindings, Python for a stock S3 client,
+# qemu-user for the old-CPU test, the stock S3 clients of the tests, file systems for the chart's pod, strace and perf for
+# the counts of system calls, curl for the benches beside other servers.
 BUILD_PACKAGES := libclang-dev gcc g++ make pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) qemu-user python3-venv rclone restic s3cmd openssl e2fsprogs strace curl \
+DEMO_PACKAGES := $(BUILD_PACKAGES) python3-venv
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-user rclone restic s3cmd openssl e2fsprogs strace curl \
   $(if $(shell command -v perf),,linux-perf)
 VENV := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/venv
 DEPLOY_TOOLS := $(or $(CAIRN_TOOLS),$(HOME)/.cache/cairn/tools)/deploy
@@ -23,6 +24,11 @@ help: ## Shows this.
 setup-build: ## Brings the Debian packages that a build needs.
 	@tools/packages $(BUILD_PACKAGES)
 
+.PHONY: setup-demo
+setup-demo: ## Brings what the demo and the benches need: Debian packages, Python clients in a folder of their own.
+	@tools/packages $(DEMO_PACKAGES)
+	@tools/python-clients $(VENV)
+
 .PHONY: setup-test
 setup-test: ## Brings what the tests need: Debian packages, Python clients in a folder of their own.
 	@tools/packages $(TEST_PACKAGES)
@@ -33,9 +39,12 @@ build: setup-build ## Builds the binary (dev profile).
 	$(CARGO) build --workspace --bins
 
 .PHONY: demo
-demo: build ## Starts a store on six folders under demo-data and passes one cache round trip (ONCE=1: then stops).
-	@tools/python-clients $(VENV)
+demo: setup-demo build ## Starts a store on six folders under demo-data and passes one cache round trip (ONCE=1: then stops).
 	@VENV=$(VENV) ONCE=$(ONCE) tools/demo $(DATA)
+
+.PHONY: demo-test
+demo-test: setup-demo build ## Starts the demo to serve, in a folder of its own, and ends it as Ctrl-C does.
+	@VENV=$(VENV) tools/demo-serves
 
 .PHONY: test
 test: setup-test build ## Runs all tests.
@@ -54,8 +63,7 @@ verify: setup-test ## Format, lints, docs, dependency and layer check, tests: wh
 	$(MAKE) test
 
 .PHONY: bench
-bench: setup-build ## Runs the benches; the first time RocksDB is compiled for release: make bench [PROFILE=dev]
-	@tools/python-clients $(VENV)
+bench: setup-demo ## Runs the benches; the first time RocksDB is compiled for release: make bench [PROFILE=dev]
 	VENV=$(VENV) benches/run $(or $(PROFILE),release)
 
 .PHONY: counts
@@ -70,8 +78,12 @@ bench-peers: setup-build ## Runs Cairn beside MinIO and others, which are fetche
 	PROFILE=$(or $(PROFILE),release) benches/peers/run $(FLAGS)
 
 .PHONY: crash
-crash: setup-test build ## The long form of the crash tests: make crash ROUNDS=500
-	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace crash -- --nocapture
+crash: setup-test build ## The long form of the crash and power-cut tests: make crash ROUNDS=500
+	CAIRN_VENV=$(VENV) CAIRN_ROUNDS=$(ROUNDS) $(CARGO) test --workspace -- --nocapture crash power_cut
+
+.PHONY: long
+long: setup-test build ## The long forms of the memory and runner tests: 32 objects of 200 MiB at once, archives up to 1 GiB (22 GB of disk).
+	CAIRN_VENV=$(VENV) CAIRN_LONG=1 $(CARGO) test --workspace --test s3 -- --nocapture --test-threads 1 memory runner_flow
 
 .PHONY: package
 package: setup-build ## Builds the Debian package of a release build into target/packages; RocksDB is compiled for release.

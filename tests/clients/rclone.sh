@@ -14,4 +14,6 @@ test "$(rclone lsf -R --files-only T:rclone/tree | wc -l)" = 4
 rclone copy T:rclone/tree down
 diff -r up down
 rclone copyto T:rclone/tree/deep/er/large T:rclone/copy
+rclone copyto T:rclone/copy copy.back
+cmp up/deep/er/large copy.back
 rclone purge T:rclone

@@ -11,8 +11,10 @@ cmp large large.back
 s3 cp s3://s3cmd-bucket/dir/large s3://s3cmd-bucket/copy
 s3 get s3://s3cmd-bucket/copy copy.back
 cmp large copy.back
-mkdir tree && cp small tree/a && cp small tree/b
+mkdir tree back && cp small tree/a && head -c 300000 /dev/urandom > tree/b
 s3 sync tree/ s3://s3cmd-bucket/tree/
+s3 sync s3://s3cmd-bucket/tree/ back/
+diff -r tree back
 test "$(s3 ls -r s3://s3cmd-bucket | wc -l)" = 5
 s3 del --recursive --force s3://s3cmd-bucket
 s3 rb s3://s3cmd-bucket

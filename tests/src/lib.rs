@@ -11,4 +11,4 @@ pub mod load;
 pub use binary::cairn;
 pub use clients::{client, client_of, python, python_beside, shell};
 pub use server::{ACCESS_KEY, SECRET_KEY, Server, ServerOptions};
-pub use tmpfs::Tmpfs;
+pub use tmpfs::{Tmpfs, may_mount};

@@ -196,6 +196,18 @@ fn async_threads_read_no_rows() {
     assert!(fetched > 3, "only {fetched} places were found");
 }
 
+/// A build takes long: what the target needs beside it is brought before, since else a fresh machine fails after it.
+#[test]
+fn a_target_brings_what_it_needs_before_it_builds() {
+    for (target, builds) in [("demo", "cargo build"), ("bench", "benches/run"), ("test", "cargo build")] {
+        let output = Command::new("make").args(["-n", target]).current_dir(ROOT).output().expect("run make");
+        let steps = String::from_utf8_lossy(&output.stdout).into_owned();
+        let at = |step: &str| steps.find(step).unwrap_or_else(|| panic!("make {target} has no step {step}:\n{steps}"));
+        assert!(at("python3-venv") < at("tools/python-clients"), "make {target}:\n{steps}");
+        assert!(at("tools/python-clients") < at(builds), "make {target}:\n{steps}");
+    }
+}
+
 fn walk(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

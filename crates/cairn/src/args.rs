@@ -104,12 +104,12 @@ Examples:
 const STATUS_EXAMPLES: &str = "Examples:\n  cairn status --data /srv/cairn\n  cairn status --json | jq .disks";
 
 const CHECK_EXAMPLES: &str = "\
-Without --verify rows and the disks' listings are compared, which reads no object's bytes. With it every unit of every
-shard is read and its checksum compared.
+Every unit of every shard is read and its checksum compared. With --quick rows and the disks'
+listings alone are compared, which reads no object's bytes.
 
 Examples:
   cairn check --data /srv/cairn
-  cairn check --verify --json";
+  cairn check --quick --json";
 
 const SNAPSHOT_EXAMPLES: &str = "\
 The server writes one a day (--snapshot-every) and keeps the last three. `cairn recover` brings the newest back.
@@ -378,8 +378,11 @@ pub(crate) struct CheckArgs {
     /// Where
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Read every unit and compare its checksum
+    /// Compare rows and the disks' listings alone: what is damaged within a shard is not seen
     #[arg(long)]
+    pub(crate) quick: bool,
+    /// Read every unit and compare its checksum: the default
+    #[arg(long, conflicts_with = "quick")]
     pub(crate) verify: bool,
     /// As one JSON object
     #[arg(long)]

@@ -133,6 +133,12 @@ impl Disks {
         .unwrap_or(false)
     }
 
+    /// Free bytes of all disks in service, when they were last asked.
+    pub(crate) fn bytes_free(&self) -> BTreeMap<DiskId, u64> {
+        let held = self.held.read().expect("no holder of this lock panics");
+        held.iter().map(|(disk, held)| (*disk, held.entry.status.bytes_free)).collect()
+    }
+
     /// A writer's or reader's complaint: the disk gets no new segments for some seconds, and its status is asked anew.
     pub fn note_failure(&self, disk: DiskId) {
         {

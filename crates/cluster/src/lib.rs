@@ -9,6 +9,7 @@
 mod check;
 mod codecs;
 mod disks;
+mod draw;
 mod engine;
 #[cfg(test)]
 mod engine_test;

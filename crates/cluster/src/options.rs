@@ -61,8 +61,6 @@ pub struct EngineOptions {
     pub failure_pause: Duration,
     /// A disk that takes longer to open (its index is rebuilt) comes into service when it is open: nothing waits for it.
     pub open_within: Duration,
-    /// A disk that is away for so long has its slots given to others.
-    pub out_after: Duration,
     /// A read that is older holds its garbage by name instead of by index.
     pub pin_by_index_within: Duration,
     /// A version that ranges of a presigned URL saw is held until none came for so long.
@@ -101,7 +99,6 @@ impl Default for EngineOptions {
             read_within_min: Duration::from_millis(20),
             failure_pause: Duration::from_secs(5),
             open_within: Duration::from_secs(60),
-            out_after: Duration::from_secs(600),
             pin_by_index_within: Duration::from_secs(30),
             url_quiet_max: Duration::from_secs(30),
             storage_classes: BTreeMap::new(),

@@ -11,6 +11,7 @@ use cairn_shard_store::{DiskState, FenceReason};
 
 use crate::codecs::Codecs;
 use crate::disks::{DiskEntry, DiskOpener, Disks};
+use crate::draw::draw_by_weight;
 use crate::error::EngineError;
 use crate::ids::IdSource;
 use crate::lost::LostSegments;
@@ -157,12 +158,16 @@ impl Shared {
         }
     }
 
+    /// A writable group: the more room it has, the more often.
     pub(crate) fn draw_group(&self, want: Want, avoid: &[PgId]) -> Option<PgRow> {
         let map = self.map.load();
         let mut groups = map.writable_groups(&self.disks, want);
         groups.retain(|group| !avoid.contains(&group.id));
-        let count = u64::try_from(groups.len()).ok().filter(|count| *count > 0)?;
-        let drawn = usize::try_from(self.ids.number() % count).ok()?;
+        let free = self.disks.bytes_free();
+        // A group takes as much as the fullest of its disks.
+        let room = |group: &&PgRow| group.slots.iter().map(|disk| free.get(disk).copied().unwrap_or(0)).min();
+        let rooms: Vec<u64> = groups.iter().map(|group| room(group).unwrap_or(0)).collect();
+        let drawn = draw_by_weight(&rooms, self.ids.number())?;
         groups.get(drawn).map(|group| (*group).clone())
     }
 

@@ -31,6 +31,7 @@ pub struct MemoryFaults {
     fail_writes: AtomicBool,
     fail_reads: AtomicBool,
     full: AtomicBool,
+    bytes_taken: AtomicU64,
     gone: AtomicBool,
     hang: watch::Sender<bool>,
     read_delay_ms: AtomicU64,
@@ -50,6 +51,11 @@ impl MemoryFaults {
     /// No space is left but for deletes.
     pub fn full(&self, on: bool) {
         self.full.store(on, Relaxed);
+    }
+
+    /// So many bytes of its file system are taken by others.
+    pub fn taken(&self, bytes: u64) {
+        self.bytes_taken.store(bytes, Relaxed);
     }
 
     /// Neither reads nor writes.
@@ -102,6 +108,7 @@ impl MemoryShardStore {
             fail_writes: AtomicBool::new(false),
             fail_reads: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            bytes_taken: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             hang: watch::Sender::new(false),
             read_delay_ms: AtomicU64::new(0),
@@ -322,12 +329,13 @@ impl ShardStore for MemoryShardStore {
 
     fn status(&self) -> DiskStatus {
         let shards = self.shared.shards();
-        let bytes_live = shards.values().map(|shard| shard.payload_bytes).sum();
+        let bytes_live: u64 = shards.values().map(|shard| shard.payload_bytes).sum();
         let is_full = self.shared.faults.full.load(Relaxed);
+        let bytes_taken = bytes_live + self.shared.faults.bytes_taken.load(Relaxed);
         DiskStatus {
             state: self.shared.state(),
             bytes_total: BYTES_TOTAL,
-            bytes_free: if is_full { 0 } else { BYTES_TOTAL.saturating_sub(bytes_live) },
+            bytes_free: if is_full { 0 } else { BYTES_TOTAL.saturating_sub(bytes_taken) },
             shards: shards.len() as u64,
             bytes_live,
             bytes_used: bytes_live,

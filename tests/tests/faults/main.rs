@@ -75,10 +75,10 @@ fn whole(status: &serde_json::Value) -> bool {
         && status["disks"].as_array().is_some_and(|disks| disks.len() == 6 && disks.iter().all(serving))
 }
 
-/// Runs `check --verify` until it finds nothing: what a fault left behind is put right by itself.
+/// Runs `check` until it finds nothing: what a fault left behind is put right by itself.
 async fn check_until_clean(server: &Server, limit: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
-    while let Err(report) = server.run(&["check", "--verify"]) {
+    while let Err(report) = server.run(&["check"]) {
         ensure!(Instant::now() < deadline, "check still finds something: {report}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -34,11 +34,11 @@ const DISK_BYTES_PER_BYTE_MAX: usize = 3;
 /// Room for the metadata and the memory tables' logs.
 const DISK_BYTES_MORE: usize = 1 << 30;
 
-/// 32 PUTs and GETs at once, of 40 MiB each. With `CAIRN_LONG=1` of 200 MiB: that takes up to 22 GB of disk, of which
-/// 10 GB are written. Alone: `CAIRN_LONG=1 cargo test --workspace memory_is_bounded`.
+/// 32 PUTs and GETs at once, of 80 MiB each: longer than a segment, so that all of them change to another one. With
+/// `CAIRN_LONG=1` of 200 MiB: that takes up to 22 GB of disk, of which 10 GB are written (`make long`).
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_bounded() -> anyhow::Result<()> {
-    let bytes = if std::env::var("CAIRN_LONG").is_ok_and(|long| long == "1") { 200 << 20 } else { 40 << 20 };
+    let bytes = if std::env::var("CAIRN_LONG").is_ok_and(|long| long == "1") { 200 << 20 } else { 80 << 20 };
     let disk_bytes_max = TRANSFERS * bytes * DISK_BYTES_PER_BYTE_MAX + DISK_BYTES_MORE;
     ensure_room(disk_bytes_max)?;
     let server = Server::start(ServerOptions::default())?;

@@ -119,8 +119,13 @@ fn status_and_check(server: &Server) {
     assert_eq!(status["groups"][0]["profile"], "4+2");
     let shown = said(&server.run(&["status"]));
     assert!(shown.contains("ONE copy") && shown.contains("Not protected:"), "{shown}");
-    for words in [&["check"][..], &["check", "--verify"]] {
-        assert!(said(&server.run(words)).contains("all is whole"));
+    for (words, depth) in [
+        (&["check"][..], "every unit read and verified"),
+        (&["check", "--verify"], "every unit read and verified"),
+        (&["check", "--quick"], "checksums not read"),
+    ] {
+        let report = said(&server.run(words));
+        assert!(report.contains("all is whole") && report.contains(depth), "{words:?}: {report}");
     }
 }
 

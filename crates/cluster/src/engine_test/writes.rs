@@ -6,6 +6,7 @@ use cairn_shard_store::{MemoryFaults, ShardStore};
 
 use crate::error::EngineError;
 use crate::testing::{World, bytes_of, folder};
+use crate::want::Want;
 
 const UNIT: usize = 256 * 1024;
 const STRIPE: usize = 4 * UNIT;
@@ -138,6 +139,22 @@ async fn when_all_disks_are_full_the_reason_is_said_and_small_objects_go_on() {
     assert!(matches!(refused, Err(EngineError::NoSpace { .. })), "{refused:?}");
     world.put("key", &bytes_of(100, 13)).await.unwrap();
     assert!(world.get("key").await.unwrap() == bytes_of(100, 13));
+}
+
+/// Six of seven groups have a given disk in them.
+#[tokio::test]
+async fn a_disk_that_is_almost_full_gets_few_segments() {
+    let world = World::new(7).await;
+    let nearly_full = world.disk(0).id();
+    world.disk(0).faults().taken((1 << 40) / 16 * 15);
+    let shared = world.engine.shared();
+    // As their watch would within a quarter of a second.
+    shared.disks.all();
+    let want = Want::new(shared.server_profile().unwrap(), false);
+    let draws = (0..1000).map(|_| shared.draw_group(want, &[]).unwrap());
+    let on_it = draws.filter(|group| group.slots.contains(&nearly_full)).count();
+    // 6/16 of 6/16 + 1.
+    assert!((180..380).contains(&on_it), "{on_it} of 1000 segments");
 }
 
 #[tokio::test]
