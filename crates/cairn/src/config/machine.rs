@@ -148,6 +148,8 @@ pub(crate) fn check_private(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

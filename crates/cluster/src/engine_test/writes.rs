@@ -149,7 +149,7 @@ async fn a_disk_that_is_almost_full_gets_few_segments() {
     world.disk(0).faults().taken((1 << 40) / 16 * 15);
     let shared = world.engine.shared();
     // As their watch would within a quarter of a second.
-    shared.disks.all();
+    let _disks = shared.disks.all();
     let want = Want::new(shared.server_profile().unwrap(), false);
     let draws = (0..1000).map(|_| shared.draw_group(want, &[]).unwrap());
     let on_it = draws.filter(|group| group.slots.contains(&nearly_full)).count();

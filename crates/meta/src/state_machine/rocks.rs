@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, ErrorKind, Options};
 use rocksdb::{ReadOptions, ReadTier, SliceTransform};
 use rocksdb::{SnapshotWithThreadMode, WriteBatch, WriteOptions};
 
