@@ -6,6 +6,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod runner;
+mod tls_names;
 mod tls_reload;
 
 use cairn_tests::{Server, ServerOptions, python, shell};
@@ -17,6 +18,15 @@ fn server() -> anyhow::Result<Server> {
 #[test]
 fn boto3() -> anyhow::Result<()> {
     python(&server()?, "boto.py", &[])?;
+    Ok(())
+}
+
+/// The certificate of the server's own CA names the domain's buckets without being told to.
+#[test]
+fn boto3_with_buckets_in_host_names() -> anyhow::Result<()> {
+    let args = ["--s3-domain", "s3.test"].map(str::to_owned).to_vec();
+    let server = Server::start(ServerOptions { args, ..ServerOptions::default() })?;
+    python(&server, "virtual.py", &["s3.test"])?;
     Ok(())
 }
 
