@@ -23,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(target) = target else { return };
     if let Some(operation) = check(Operation::route(&request.method, &target, &query, &request.headers)) {
         check_operation(operation, &request.method, &target);
+        check_nothing_ignored(operation, &query);
     }
 });
 
@@ -81,6 +82,15 @@ fn check_params(query: &Query) {
         })
         .collect();
     assert_eq!(&must(Query::parse(&pairs.join("&")), "our own query cannot be read"), query);
+}
+
+/// A write whose query names a subresource that is not known is no operation.
+fn check_nothing_ignored(operation: Operation, query: &Query) {
+    let mut bare = query.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name);
+    let is_known = |name: &str| {
+        name.to_ascii_lowercase().starts_with("x-amz-") || ["delete", "uploads", "x-id"].contains(&name)
+    };
+    assert!(!operation.is_write() || bare.all(is_known), "{operation:?} with {query:?}");
 }
 
 fn check_operation(operation: Operation, method: &Method, target: &Target) {

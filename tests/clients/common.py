@@ -15,18 +15,18 @@ ACCESS_KEY = os.environ["ACCESS_KEY"]
 SECRET_KEY = os.environ["SECRET_KEY"]
 
 
-def s3(access_key=ACCESS_KEY, secret_key=SECRET_KEY, region="us-east-1", **config):
+def s3(access_key=ACCESS_KEY, secret_key=SECRET_KEY, region="us-east-1", endpoint=ENDPOINT, addressing="path", **config):
     """A boto3 client that never retries: a failure is to be seen."""
     return boto3.client(
         "s3",
-        endpoint_url=ENDPOINT,
+        endpoint_url=endpoint,
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         region_name=region,
         verify=CA,
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path"},
+            s3={"addressing_style": addressing},
             retries={"max_attempts": 0},
             **config,
         ),

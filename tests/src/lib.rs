@@ -4,6 +4,7 @@
 mod binary;
 mod clients;
 mod server;
+mod tls;
 mod tmpfs;
 
 pub mod load;
@@ -11,4 +12,5 @@ pub mod load;
 pub use binary::cairn;
 pub use clients::{client, client_of, python, python_beside, shell};
 pub use server::{ACCESS_KEY, SECRET_KEY, Server, ServerOptions};
+pub use tls::connect_tls;
 pub use tmpfs::{Tmpfs, may_mount};

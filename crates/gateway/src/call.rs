@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use cairn_cluster::{Engine, EngineError};
 use cairn_meta::{BucketRow, BucketSettings, Clock, EtagKind, ObjectRow};
-use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, sigv4::ChunkSigner};
+use cairn_s3::{PayloadKind, Query, S3Error, S3ErrorCode, Target, dates, parse_target, sigv4::ChunkSigner, uri};
 use http::HeaderMap;
 use time::OffsetDateTime;
 
@@ -19,6 +19,7 @@ use crate::{
     options::GatewayOptions,
     server::HTTP2_SEND_BUFFER_BYTES,
     tasks::Tasks,
+    tls::TlsMode,
 };
 
 /// What every request needs.
@@ -80,6 +81,18 @@ impl Call {
     /// The key; operations that have none do not ask.
     pub(crate) fn key(&self) -> &str {
         self.target.key().unwrap_or_default()
+    }
+
+    /// Where the object is, as the client addressed it: the bucket is named once, in the path or in the host.
+    pub(crate) fn object_url(&self) -> String {
+        let options = &self.shared.options;
+        let scheme = if options.tls == TlsMode::Off { "http" } else { "https" };
+        let key = uri::aws_encode(self.key().as_bytes(), true);
+        if names_bucket(&self.host, &options.domains) {
+            format!("{scheme}://{}/{key}", self.host)
+        } else {
+            format!("{scheme}://{}/{}/{key}", self.host, self.bucket_name())
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -165,6 +178,11 @@ impl Call {
         };
         self.shared.tasks.settle(work).await.unwrap_or(Err(EngineError::Unknown)).map_err(answer_for)
     }
+}
+
+/// Whether a host is a bucket's (virtual-hosted style).
+pub(crate) fn names_bucket(host: &str, domains: &[String]) -> bool {
+    matches!(parse_target(host, "/", domains), Ok(Target::Bucket(_)))
 }
 
 /// A bucket's row; an error that names the bucket.

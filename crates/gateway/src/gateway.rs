@@ -35,7 +35,7 @@ impl Gateway {
             return Err(GatewayError::NoAddress);
         }
         let options = Arc::new(options);
-        let tls = TlsSource::open(&options.tls, clock.now_ms())?.map(Arc::new);
+        let tls = TlsSource::open(&options, clock.now_ms())?.map(Arc::new);
         let listeners = bind(&options.listen)?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect();
         let tasks = Tasks::default();

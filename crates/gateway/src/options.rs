@@ -11,7 +11,7 @@ pub struct GatewayOptions {
     pub listen: Vec<SocketAddr>,
     /// How the listener is secured.
     pub tls: TlsMode,
-    /// How often certificate files are looked at.
+    /// How often certificate files, and this machine's addresses, are looked at.
     pub tls_poll: Duration,
     /// Domains whose sub-domains are buckets (virtual-hosted style).
     pub domains: Vec<String>,

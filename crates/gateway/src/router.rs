@@ -15,7 +15,7 @@ use crate::{
     activity::RunningRequest,
     auth::{Authenticated, authenticate, own_host, sigv4_options},
     body::{AnswerBody, HASHED_BYTES, Inbound},
-    call::{Call, Shared},
+    call::{Call, Shared, names_bucket},
     ops, pages,
     record::Record,
     respond::{self, Answer},
@@ -112,8 +112,7 @@ impl Router {
     }
 
     fn is_virtual_hosted(&self, parts: &Parts) -> bool {
-        let domains = &self.shared.options.domains;
-        own_host(parts).is_ok_and(|host| matches!(parse_target(&host, "/", domains), Ok(Target::Bucket(_))))
+        own_host(parts).is_ok_and(|host| names_bucket(&host, &self.shared.options.domains))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which operation a request is. Every request is one of ours, or refused by name: nothing that would change the
-//! meaning of a request is ever ignored.
+//! meaning of a request is ever ignored. So an `x-amz-` header that is not known is refused, and so is, on a write, a
+//! parameter without a value, as subresources are, that is not known.
 
 use http::{HeaderMap, Method};
 
@@ -80,6 +81,12 @@ const SUBRESOURCES_MISSING: &[&str] = &[
 /// Subresources that are served for some method.
 const SUBRESOURCES_SERVED: &[&str] = &["delete", "location", "uploadId", "uploads", "versioning"];
 
+/// Parameters of writes that are no subresources, and may come without a value.
+const PARAMETERS_KNOWN: &[&str] = &["partNumber", "versionId", "x-id"];
+
+/// Characters of a refused parameter that an answer repeats.
+const SHOWN_CHARS_MAX: usize = 80;
+
 /// The `x-amz-` headers that are served, or that ask for nothing. Every other one is refused by name: what this program
 /// does not know may change what a request means.
 const HEADERS_KNOWN: &[&str] = &[
@@ -151,7 +158,7 @@ impl Operation {
     }
 
     fn route_bucket(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
-        match (method.as_str(), subresource(query)?) {
+        match (method.as_str(), subresource(method, query)?) {
             ("GET", None) => match query.get("list-type") {
                 None | Some("1") => Ok(Self::ListObjects),
                 Some("2") => Ok(Self::ListObjectsV2),
@@ -172,7 +179,7 @@ impl Operation {
     }
 
     fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
-        let subresource = subresource(query)?;
+        let subresource = subresource(method, query)?;
         params::check_version_id(query.get("versionId"))?;
         let is_copy = headers.contains_key("x-amz-copy-source");
         let has_part_number = params::parse_part_number(query)?.is_some();
@@ -252,9 +259,14 @@ impl Operation {
 }
 
 /// The one subresource a query names. Names are case-sensitive, as S3's are.
-fn subresource(query: &Query) -> Result<Option<&'static str>, S3Error> {
+fn subresource(method: &Method, query: &Query) -> Result<Option<&'static str>, S3Error> {
     if let Some(missing) = SUBRESOURCES_MISSING.iter().find(|name| query.has(name)) {
         return Err(S3Error::not_implemented(format_args!("the subresource {missing}")));
+    }
+    let is_write = matches!(*method, Method::PUT | Method::POST | Method::DELETE);
+    if is_write && let Some((unknown, _)) = query.iter().find(|(name, value)| value.is_empty() && !is_known(name)) {
+        let shown: String = unknown.chars().take(SHOWN_CHARS_MAX).collect();
+        return Err(S3Error::not_implemented(format_args!("the subresource {shown}")));
     }
     let mut served = SUBRESOURCES_SERVED.iter().copied().filter(|name| query.has(name));
     let first = served.next();
@@ -266,6 +278,14 @@ fn subresource(query: &Query) -> Result<Option<&'static str>, S3Error> {
         )),
         _ => Ok(first),
     }
+}
+
+/// Whether a parameter of a write is known. Without a value an unknown one is taken for a subresource of S3 that came
+/// after this program: ignored, `DELETE /bucket?of-tomorrow` would delete the bucket.
+fn is_known(name: &str) -> bool {
+    // A presigned query is in any case, and carries headers.
+    let is_signing = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+    is_signing || SUBRESOURCES_SERVED.contains(&name) || PARAMETERS_KNOWN.contains(&name)
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), S3Error> {

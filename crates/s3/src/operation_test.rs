@@ -71,6 +71,52 @@ fn a_subresource_never_falls_through_to_the_bucket_or_object() {
     assert_eq!(route("DELETE /bucket?lifecycle"), Err(S3ErrorCode::NotImplemented));
 }
 
+/// What S3 may get yet: read it would be a list, written it would be this operation without it.
+#[test]
+fn a_subresource_of_tomorrow_is_refused_on_a_write() {
+    for request in [
+        "PUT /bucket?of-tomorrow",
+        "DELETE /bucket?of-tomorrow",
+        "DELETE /bucket?of-tomorrow=",
+        "DELETE /bucket?x-id=DeleteBucket&of-tomorrow",
+        "POST /bucket?delete&of-tomorrow",
+        "PUT /bucket/k?of-tomorrow",
+        "PUT /bucket/k?Tagging",
+        "PUT /bucket/k?partNumber=1&uploadId=u&of-tomorrow",
+        "POST /bucket/k?uploads&of-tomorrow",
+        "POST /bucket/k?uploadId=u&of-tomorrow",
+        "DELETE /bucket/k?of-tomorrow&versionId=null",
+        "DELETE /bucket/k?=",
+        "DELETE /bucket/k?%C3%BCber",
+    ] {
+        assert_eq!(route(request), Err(S3ErrorCode::NotImplemented), "{request}");
+    }
+    let message = route_with("DELETE", &format!("/bucket?{}", "ü".repeat(200)), &[]).unwrap_err().message;
+    assert!(message.contains(&"ü".repeat(80)) && !message.contains(&"ü".repeat(81)), "{message}");
+}
+
+/// Clients send parameters of their own, which have a value; and presigned URLs carry headers, which may have none.
+#[test]
+fn parameters_that_ask_for_nothing_are_taken() {
+    use Operation::*;
+    for (request, operation) in [
+        ("PUT /bucket/k?x-id=", PutObject),
+        ("PUT /bucket/k?x-id", PutObject),
+        ("PUT /bucket/k?own=1", PutObject),
+        ("PUT /bucket/k?&&", PutObject),
+        ("PUT /bucket/k?X-Amz-Security-Token=&x-amz-meta-a=&X-Amz-Signature=1", PutObject),
+        ("DELETE /bucket/k?versionId=null&own=1", DeleteObject),
+        ("DELETE /bucket?x-id=DeleteBucket", DeleteBucket),
+        ("GET /bucket?of-tomorrow", ListObjects),
+        ("GET /bucket?prefix=&delimiter=&marker=", ListObjects),
+        ("HEAD /bucket/k?of-tomorrow", HeadObject),
+    ] {
+        assert_eq!(route(request), Ok(operation), "{request}");
+    }
+    assert_eq!(route("DELETE /bucket/k?versionId"), Err(S3ErrorCode::InvalidArgument));
+    assert_eq!(route("PUT /bucket/k?partNumber="), Err(S3ErrorCode::InvalidArgument));
+}
+
 #[test]
 fn requests_that_fit_nothing() {
     use S3ErrorCode::*;

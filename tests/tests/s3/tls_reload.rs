@@ -1,22 +1,15 @@
 //! Certificates in files are renewed while the server runs.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use cairn_tests::{Server, ServerOptions};
+use cairn_tests::{Server, ServerOptions, connect_tls};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::{
-    TlsConnector,
-    client::TlsStream,
-    rustls::{
-        ClientConfig, RootCertStore, crypto,
-        pki_types::{CertificateDer, ServerName},
-    },
-};
+use tokio_rustls::{client::TlsStream, rustls::pki_types::CertificateDer};
 
 /// The server looks at its files every 30 s; a loaded machine gets as much again.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
@@ -31,19 +24,8 @@ fn issue(cert: &Path, key: &Path) -> anyhow::Result<CertificateDer<'static>> {
 
 /// A connection that trusts these certificates alone.
 async fn connect(server: &Server, trusted: &[&CertificateDer<'static>]) -> anyhow::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in trusted {
-        roots.add((*certificate).clone())?;
-    }
-    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let address = server.endpoint().strip_prefix("https://").context("a TLS endpoint")?;
-    let stream = TcpStream::connect(address).await?;
-    let name = ServerName::try_from("localhost")?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+    connect_tls(address, "localhost", trusted).await
 }
 
 /// The certificate a new connection is shown.

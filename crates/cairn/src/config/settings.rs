@@ -40,7 +40,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "auto|off|CERT,KEY")]
     pub(crate) tls: Option<TlsChoice>,
 
-    /// Name or address for the certificate of `--tls auto`, beside localhost and the host's own; repeated
+    /// Name or address for the certificate of `--tls auto`, beside localhost, the host's name and addresses, and the
+    /// domains of --s3-domain; repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) tls_name: Vec<String>,
 

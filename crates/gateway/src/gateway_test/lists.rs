@@ -13,7 +13,8 @@ async fn filled() -> World {
     world
 }
 
-fn keys(text: &str, element: &str) -> Vec<String> {
+/// The texts of all elements of a name.
+pub(super) fn keys(text: &str, element: &str) -> Vec<String> {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
     text.split(&open).skip(1).map(|rest| rest[..rest.find(&close).unwrap()].to_owned()).collect()
 }

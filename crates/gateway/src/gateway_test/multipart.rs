@@ -24,12 +24,17 @@ async fn part(world: &World, upload: &str, number: u32, body: Bytes) -> Reply {
     world.send(ROOT, ask("PUT", KEY).query(&query).body(body)).await
 }
 
-async fn complete(world: &World, upload: &str, parts: &[(u32, &str)]) -> Reply {
+/// The body of a complete.
+pub(super) fn document(parts: &[(u32, &str)]) -> String {
     let parts: String = parts
         .iter()
         .map(|(number, etag)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"))
         .collect();
-    let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>")
+}
+
+async fn complete(world: &World, upload: &str, parts: &[(u32, &str)]) -> Reply {
+    let document = document(parts);
     world.send(ROOT, ask("POST", KEY).query(&format!("uploadId={upload}")).body(document)).await
 }
 

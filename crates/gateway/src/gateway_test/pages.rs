@@ -75,7 +75,12 @@ async fn what_is_not_there_is_refused_by_name() {
     }
     let kms = ask("PUT", "/bucket/key").header("x-amz-server-side-encryption", "aws:kms").body("y");
     world.send(ROOT, kms).await.expect_error(501, "NotImplemented");
+    let unknown = ask("PUT", "/bucket/key").query("of-tomorrow").body("y");
+    world.send(ROOT, unknown).await.expect_error(501, "NotImplemented");
     assert_eq!(world.get("/bucket/key").await.text(), "x", "nothing was changed");
+    world.send(ROOT, ask("PUT", "/empty")).await.expect(200);
+    world.send(ROOT, ask("DELETE", "/empty").query("of-tomorrow")).await.expect_error(501, "NotImplemented");
+    world.send(ROOT, ask("HEAD", "/empty")).await.expect(200);
     world.send(ROOT, ask("GET", "/bucket/key").query("versionId=x")).await.expect_error(404, "NoSuchVersion");
     let versioning = world.send(ROOT, ask("GET", "/bucket").query("versioning")).await.expect(200);
     assert!(versioning.text().contains("VersioningConfiguration"));

@@ -18,8 +18,8 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(20);
 
 /// A connection that answers pings by itself, whatever of its streams is read.
-struct Http2 {
-    world: World,
+pub(super) struct Http2 {
+    pub(super) world: World,
     sender: http2::SendRequest<Full<Bytes>>,
     _folder: tempfile::TempDir,
 }
@@ -27,10 +27,15 @@ struct Http2 {
 impl Http2 {
     /// A server with so many slots, and a client whose streams have so small a window.
     async fn connect(requests_max: usize, window: u32) -> Self {
+        let options = GatewayOptions { requests_max, idle_max: IDLE_MAX, ..GatewayOptions::default() };
+        Self::with(options, window).await
+    }
+
+    /// A server with an authority of its own.
+    pub(super) async fn with(options: GatewayOptions, window: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tls = TlsMode::Authority { folder: folder.path().to_owned(), names: Vec::new() };
-        let options = GatewayOptions { tls, requests_max, idle_max: IDLE_MAX, ..GatewayOptions::default() };
-        let world = World::with_tls(options).await;
+        let world = World::with_tls(GatewayOptions { tls, ..options }).await;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(folder.path().join("ca.crt")).unwrap()).unwrap();
         let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -46,10 +51,12 @@ impl Http2 {
     }
 
     /// Sends, and does not read the answer's body.
-    async fn send(&mut self, ask: Ask<'_>) -> Response<Incoming> {
+    pub(super) async fn send(&mut self, ask: Ask<'_>) -> Response<Incoming> {
+        let mark = if ask.query.is_empty() { "" } else { "?" };
+        let host = ask.host.unwrap_or(&self.world.host);
         let mut request = Request::builder()
             .method(ask.method.clone())
-            .uri(format!("https://{}{}", self.world.host, ask.path))
+            .uri(format!("https://{host}{}{mark}{}", ask.path, ask.query))
             .body(Full::new(ask.body.clone()))
             .unwrap();
         request.headers_mut().extend(self.world.sign(ROOT, &ask));

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use cairn_cluster::{ClusterKey, DiskFolder, DiskOpener, Engine, EngineOptions, FolderState, RandomIds};
 use cairn_meta::{BucketSettings, Clock, Command, IdentityRow, MetaHandle, MetaOptions, Scope, SystemClock};
 use cairn_proto::DiskId;
-use cairn_s3::{RequestParts, dates, sigv4::Signer};
+use cairn_s3::{
+    RequestParts, dates,
+    sigv4::{ChunkSigner, Signer},
+};
 use cairn_shard_store::{MemoryShardStore, ShardStore, ShardStoreError};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -131,6 +134,8 @@ impl Reply {
 /// A request to be signed.
 pub(super) struct Ask<'a> {
     pub(super) method: Method,
+    /// Another host than the server's own.
+    pub(super) host: Option<&'a str>,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     pub(super) headers: Vec<(&'a str, &'a str)>,
@@ -139,10 +144,15 @@ pub(super) struct Ask<'a> {
 }
 
 pub(super) fn ask<'a>(method: &str, path: &'a str) -> Ask<'a> {
-    Ask { method: method.parse().unwrap(), path, query: "", headers: Vec::new(), body: Bytes::new(), payload: UNSIGNED }
+    let (method, headers, body) = (method.parse().unwrap(), Vec::new(), Bytes::new());
+    Ask { method, host: None, path, query: "", headers, body, payload: UNSIGNED }
 }
 
 impl<'a> Ask<'a> {
+    pub(super) fn host(self, host: &'a str) -> Self {
+        Self { host: Some(host), ..self }
+    }
+
     pub(super) fn query(self, query: &'a str) -> Self {
         Self { query, ..self }
     }
@@ -263,18 +273,24 @@ impl World {
     }
 
     pub(super) fn sign(&self, access_key: &str, ask: &Ask<'_>) -> HeaderMap {
+        self.sign_streaming(access_key, ask).0
+    }
+
+    /// With what signs the chunks of the body.
+    pub(super) fn sign_streaming(&self, access_key: &str, ask: &Ask<'_>) -> (HeaderMap, ChunkSigner) {
         let headers = ask.header_map();
-        let parts =
-            RequestParts { method: &ask.method, host: &self.host, path: ask.path, query: ask.query, headers: &headers };
-        signer(access_key).sign(&parts, ask.payload, now()).unwrap().0
+        signer(access_key).sign(&self.parts(ask, &headers), ask.payload, now()).unwrap()
+    }
+
+    fn parts<'a>(&'a self, ask: &'a Ask<'_>, headers: &'a HeaderMap) -> RequestParts<'a> {
+        let host = ask.host.unwrap_or(&self.host);
+        RequestParts { method: &ask.method, host, path: ask.path, query: ask.query, headers }
     }
 
     /// Signs by query and sends with further headers that are not signed.
     pub(super) async fn send_presigned(&self, access_key: &str, ask: Ask<'_>, unsigned: &[(&str, &str)]) -> Reply {
         let mut headers = ask.header_map();
-        let parts =
-            RequestParts { method: &ask.method, host: &self.host, path: ask.path, query: ask.query, headers: &headers };
-        let query = signer(access_key).presign(&parts, 3600, now()).unwrap();
+        let query = signer(access_key).presign(&self.parts(&ask, &headers), 3600, now()).unwrap();
         headers.extend(unsigned.iter().map(|(name, value)| {
             (Some(name.parse::<HeaderName>().unwrap()), value.parse::<http::HeaderValue>().unwrap())
         }));
@@ -289,6 +305,9 @@ impl World {
             .body(Full::new(ask.body.clone()))
             .unwrap();
         request.headers_mut().extend(headers);
+        if let Some(host) = ask.host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
         let answer = self.client.request(request).await.unwrap();
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

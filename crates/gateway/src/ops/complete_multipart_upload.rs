@@ -174,10 +174,8 @@ async fn completed_before(call: &Call, bucket: BucketId, upload: UploadId, etag:
 }
 
 fn answer(call: &Call, etag: String, checksum: Option<Checksum>) -> Answer {
-    let scheme = if call.shared.options.tls == crate::TlsMode::Off { "http" } else { "https" };
-    let key = cairn_s3::uri::aws_encode(call.key().as_bytes(), true);
     let result = CompleteMultipartUploadResult {
-        location: format!("{scheme}://{}/{}/{key}", call.host, call.bucket_name()),
+        location: call.object_url(),
         bucket: call.bucket_name().to_owned(),
         key: call.key().to_owned(),
         etag,

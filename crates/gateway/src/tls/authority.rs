@@ -1,7 +1,7 @@
 //! A certificate authority of our own: its key and certificate live in files, its leaves in memory.
 //!
-//! Clients install `ca.crt` once. A leaf is issued at each start, so changed names take effect, and again before it
-//! ends. The key is written before the certificate: a certificate without its key is an error that a person solves,
+//! Clients install `ca.crt` once. A leaf is issued at each start, so changed names take effect, when the machine got a
+//! further name or address, and before the leaf ends. The key is written before the certificate: a certificate without its key is an error that a person solves,
 //! because clients may trust it already.
 
 use std::{
@@ -71,10 +71,10 @@ impl Authority {
         Ok(Self { issuer, certificate: der })
     }
 
-    /// Issues a leaf for localhost, this host's name and the names given.
-    pub(super) fn issue(&self, names: &[String], now_ms: u64) -> Result<Leaf, TlsError> {
+    /// Issues a leaf for these names and addresses.
+    pub(super) fn issue(&self, names: Vec<String>, now_ms: u64) -> Result<Leaf, TlsError> {
         let now = moment(now_ms);
-        let mut params = CertificateParams::new(leaf_names(names))?;
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "cairn");
         params.not_before = now - BACKDATED;
         params.not_after = now + Duration::days(LEAF_DAYS) - BACKDATED;
@@ -107,20 +107,6 @@ fn authority_params(now_ms: u64) -> CertificateParams {
 fn moment(now_ms: u64) -> OffsetDateTime {
     let seconds = i64::try_from(now_ms / 1000).unwrap_or(0);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-fn leaf_names(given: &[String]) -> Vec<String> {
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    let is_name = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
-    if is_name && host != "(none)" {
-        names.push(host.to_owned());
-    }
-    names.extend(given.iter().map(|name| name.trim_matches(['[', ']']).to_owned()));
-    let mut seen = std::collections::HashSet::new();
-    names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
-    names
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, TlsError> {
@@ -167,6 +153,7 @@ mod tests {
     use super::*;
 
     const NOW_MS: u64 = 1_790_000_000_000;
+    const NAMES: [&str; 5] = ["localhost", "10.0.0.5", "::1", "cache.example.org", "fd00::1"];
 
     fn open(folder: &Path) -> Result<Authority, TlsError> {
         Authority::open(folder, NOW_MS)
@@ -198,7 +185,7 @@ mod tests {
     fn a_leaf_is_trusted_under_its_names_and_ends_after_its_renewal() {
         let folder = tempfile::tempdir().unwrap();
         let authority = open(folder.path()).unwrap();
-        let leaf = authority.issue(&["cache.example.org".to_owned(), "[fd00::1]".to_owned()], NOW_MS).unwrap();
+        let leaf = authority.issue(NAMES.map(str::to_owned).to_vec(), NOW_MS).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(authority.certificate.clone()).unwrap();
         super::super::install_provider();
@@ -213,11 +200,13 @@ mod tests {
                 rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_millis(now_ms)),
             )
         };
-        for name in ["localhost", "127.0.0.1", "::1", "cache.example.org", "fd00::1"] {
+        for name in NAMES {
             verify(name, NOW_MS).unwrap();
             verify(name, leaf.renew_at_ms).unwrap();
         }
-        assert!(verify("elsewhere.example.org", NOW_MS).is_err());
+        for name in ["elsewhere.example.org", "10.0.0.6"] {
+            assert!(verify(name, NOW_MS).is_err(), "{name}");
+        }
         assert!(verify("localhost", NOW_MS + 400 * 86_400_000).is_err());
     }
 }

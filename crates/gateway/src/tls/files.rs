@@ -66,7 +66,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::tls::{TlsMode, TlsSource};
+    use crate::{
+        GatewayOptions,
+        tls::{TlsMode, TlsSource},
+    };
 
     fn write_pair(folder: &Path) {
         let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -74,12 +77,17 @@ mod tests {
         std::fs::write(folder.join("tls.key"), issued.signing_key.serialize_pem()).unwrap();
     }
 
+    fn serving_from(folder: &Path) -> GatewayOptions {
+        let tls = TlsMode::Files { cert: folder.join("tls.crt"), key: folder.join("tls.key") };
+        GatewayOptions { tls, ..GatewayOptions::default() }
+    }
+
     #[test]
     fn changed_files_are_taken_and_bad_ones_are_not() {
         let folder = tempfile::tempdir().unwrap();
         write_pair(folder.path());
-        let mode = TlsMode::Files { cert: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
-        let source = TlsSource::open(&mode, 0).unwrap().unwrap();
+        let options = serving_from(folder.path());
+        let source = TlsSource::open(&options, 0).unwrap().unwrap();
         let first = source.current();
         assert!(!source.refresh(0).unwrap());
 
@@ -100,7 +108,7 @@ mod tests {
         let cert = std::fs::read(folder.path().join("tls.crt")).unwrap();
         write_pair(folder.path());
         std::fs::write(folder.path().join("tls.crt"), cert).unwrap();
-        let mode = TlsMode::Files { cert: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
-        assert!(matches!(TlsSource::open(&mode, 0), Err(TlsError::Unusable(_))));
+        let options = serving_from(folder.path());
+        assert!(matches!(TlsSource::open(&options, 0), Err(TlsError::Unusable(_))));
     }
 }

@@ -1,10 +1,13 @@
 //! Where the server's certificate comes from, and the configuration that new connections use.
 //!
-//! A [`TlsSource`] is polled: new files or a leaf near its end give a new configuration for connections that come
-//! later; running ones keep theirs. Files that cannot be used change nothing and are told to the caller.
+//! A [`TlsSource`] is polled: new files, a leaf near its end or one that lacks a name the machine has now give a new
+//! configuration for connections that come later; running ones keep theirs. Files that cannot be used change nothing and are told to the caller.
 
 mod authority;
 mod files;
+mod interfaces;
+mod names;
+mod own_leaf;
 
 use std::{
     path::PathBuf,
@@ -19,6 +22,10 @@ use rustls::{
 
 use authority::Authority;
 use files::CertificateFiles;
+use names::LeafNames;
+use own_leaf::OwnLeaf;
+
+use crate::options::GatewayOptions;
 
 /// How the listener is secured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +43,8 @@ pub enum TlsMode {
     Authority {
         /// Where `ca.crt` is written, for clients, and `ca.key`, mode 0600.
         folder: PathBuf,
-        /// Names and addresses of the leaf, besides localhost and the host's own name.
+        /// Names and addresses of the leaf, besides localhost, the host's own name and addresses, and the domains of
+        /// virtual-hosted buckets.
         names: Vec<String>,
     },
 }
@@ -73,40 +81,32 @@ pub enum TlsError {
 
 enum Kind {
     Files(CertificateFiles),
-    Authority { authority: Authority, names: Vec<String> },
-}
-
-struct State {
-    kind: Kind,
-    /// When a leaf of our own has to be issued again, milliseconds since 1970.
-    renew_at_ms: u64,
+    Authority(Box<OwnLeaf>),
 }
 
 /// Gives each new connection its configuration.
 pub(crate) struct TlsSource {
     current: ArcSwap<ServerConfig>,
-    state: Mutex<State>,
+    kind: Mutex<Kind>,
 }
 
 impl TlsSource {
     /// Reads or makes the certificate. `None` for plain HTTP.
-    pub(crate) fn open(mode: &TlsMode, now_ms: u64) -> Result<Option<Self>, TlsError> {
+    pub(crate) fn open(options: &GatewayOptions, now_ms: u64) -> Result<Option<Self>, TlsError> {
         install_provider();
-        let (kind, config, renew_at_ms) = match mode {
+        let (kind, config) = match &options.tls {
             TlsMode::Off => return Ok(None),
             TlsMode::Files { cert, key } => {
                 let (files, config) = CertificateFiles::open(cert.clone(), key.clone())?;
-                (Kind::Files(files), config, u64::MAX)
+                (Kind::Files(files), config)
             }
             TlsMode::Authority { folder, names } => {
-                let authority = Authority::open(folder, now_ms)?;
-                let leaf = authority.issue(names, now_ms)?;
-                let config = server_config(leaf.chain, leaf.key)?;
-                (Kind::Authority { authority, names: names.clone() }, config, leaf.renew_at_ms)
+                let (authority, names) = (Authority::open(folder, now_ms)?, LeafNames::new(options, names));
+                let (leaf, config) = OwnLeaf::first(authority, names, now_ms)?;
+                (Kind::Authority(Box::new(leaf)), config)
             }
         };
-        let state = Mutex::new(State { kind, renew_at_ms });
-        Ok(Some(Self { current: ArcSwap::from_pointee(config), state }))
+        Ok(Some(Self { current: ArcSwap::from_pointee(config), kind: Mutex::new(kind) }))
     }
 
     /// The configuration of a connection that begins now.
@@ -114,26 +114,19 @@ impl TlsSource {
         self.current.load_full()
     }
 
-    /// Looks for changed files or a leaf near its end. True if there is a new configuration; on an error the old one
-    /// stays.
+    /// Looks whether there is another certificate to be used. True if there is a new configuration; on an error the old
+    /// one stays.
     pub(crate) fn refresh(&self, now_ms: u64) -> Result<bool, TlsError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { kind, renew_at_ms } = &mut *state;
-        let config = match kind {
-            Kind::Files(files) => match files.reload()? {
-                None => return Ok(false),
-                Some(config) => config,
-            },
-            Kind::Authority { .. } if now_ms < *renew_at_ms => return Ok(false),
-            Kind::Authority { authority, names } => {
-                let leaf = authority.issue(names, now_ms)?;
-                let config = server_config(leaf.chain, leaf.key)?;
-                *renew_at_ms = leaf.renew_at_ms;
-                config
-            }
+        let mut kind = self.kind.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = match &mut *kind {
+            Kind::Files(files) => files.reload()?,
+            Kind::Authority(leaf) => leaf.renew(now_ms)?,
         };
-        self.current.store(Arc::new(config));
-        Ok(true)
+        let is_new = config.is_some();
+        if let Some(config) = config {
+            self.current.store(Arc::new(config));
+        }
+        Ok(is_new)
     }
 }
 
