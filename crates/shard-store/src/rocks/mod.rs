@@ -23,7 +23,6 @@ mod log_writer;
 mod logs;
 mod mover;
 mod open_file;
-mod page_cache;
 mod read;
 mod recovery_list;
 mod rows;
