@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     pub(crate) meta: Option<PathBuf>,
 
-    /// Address of the S3 face; repeated; [::]:9000 alone takes IPv4 too [default: 127.0.0.1:9000]
+    /// Address of the S3 face; repeated; `[::]:9000` alone takes IPv4 too [default: 127.0.0.1:9000]
     #[arg(long, value_name = "ADDR")]
     pub(crate) s3_listen: Vec<SocketAddr>,
 
