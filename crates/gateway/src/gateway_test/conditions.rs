@@ -75,13 +75,13 @@ async fn an_upload_is_completed_where_there_is_nothing() {
 async fn an_object_is_deleted_as_the_client_knows_it_alone() {
     let world = World::new().await;
     let delete = |etag| world.send(ROOT, ask("DELETE", KEY).header("if-match", etag));
-    delete(OTHER).await.expect_error(404, "NoSuchKey");
+    delete(OTHER).await.expect_error(412, "PreconditionFailed");
     let etag = world.put(KEY, "one").await.header("etag").to_owned();
     delete(OTHER).await.expect_error(412, "PreconditionFailed");
     assert_eq!(world.get(KEY).await.expect(200).text(), "one");
     delete(&etag).await.expect(204);
     world.get(KEY).await.expect_error(404, "NoSuchKey");
-    delete(&etag).await.expect_error(404, "NoSuchKey");
+    delete(&etag).await.expect_error(412, "PreconditionFailed");
     world.put(KEY, "two").await;
     delete(&etag).await.expect_error(412, "PreconditionFailed");
     delete("*").await.expect(204);
@@ -111,7 +111,7 @@ async fn of_many_each_is_deleted_as_the_client_knows_it_alone() {
     assert_eq!(keys(&deleted, "Key"), ["right", "any", "unconditional"]);
     let errors: String = keys(answer.text(), "Error").concat();
     assert_eq!(keys(&errors, "Key"), ["wrong", "none"]);
-    assert_eq!(keys(&errors, "Code"), ["PreconditionFailed", "NoSuchKey"]);
+    assert_eq!(keys(&errors, "Code"), ["PreconditionFailed", "PreconditionFailed"]);
     for (path, status) in [("right", 404), ("wrong", 200), ("any", 404), ("unconditional", 404)] {
         world.get(&format!("/bucket/{path}")).await.expect(status);
     }

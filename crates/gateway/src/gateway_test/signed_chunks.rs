@@ -139,7 +139,7 @@ async fn what_was_changed_on_its_way_is_not_stored() {
             let value = framed.trailer.split_once("x-amz-trailer-signature").unwrap().0;
             framed.trailer = format!("{value}\r\n");
         };
-        refused(&body, Some(&crc), unsigned, 400, "MalformedTrailerError").await;
+        refused(&body, Some(&crc), unsigned, 400, "IncompleteBody").await;
     }
     let body = bytes_of(200_000);
     refused(&body, None, |framed| forge_chunk(framed, 2), 403, forged).await;
