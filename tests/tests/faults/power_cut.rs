@@ -26,7 +26,8 @@ const ROUNDS_WITHOUT: u32 = 5;
 /// How long garbage may take to go once nobody reads.
 const REAPED_WITHIN: Duration = Duration::from_secs(120);
 
-/// An acknowledged write does not stand after a power cut. Whatever else fails is no finding.
+/// After a power cut an acknowledged write does not stand, the server does not start, or rows and disks do not agree. Whatever
+/// else fails is no finding.
 #[derive(Debug)]
 struct Loss;
 
@@ -71,7 +72,8 @@ async fn cuts(seed: u64, rounds: u32, without: Option<&str>) -> anyhow::Result<(
             ("POWERCUT_JOURNAL".to_owned(), journal.display().to_string()),
         ];
         env.extend(without.map(|place| ("POWERCUT_SKIP".to_owned(), place.to_owned())));
-        let mut server = Server::start(ServerOptions { env, data: Some(live.clone()), ..ServerOptions::default() })?;
+        let started = Server::start(ServerOptions { env, data: Some(live.clone()), ..ServerOptions::default() });
+        let mut server = if round == 0 { started? } else { started.context(Loss)? };
         let s3 = client(&server)?;
         for load in &mut loads {
             load.judge(&s3).await.context(Loss)?;
@@ -104,7 +106,7 @@ async fn cuts(seed: u64, rounds: u32, without: Option<&str>) -> anyhow::Result<(
         std::fs::rename(&image, &live)?;
     }
     // Once more, without the layer.
-    let server = Server::start(ServerOptions { data: Some(live), ..ServerOptions::default() })?;
+    let server = Server::start(ServerOptions { data: Some(live), ..ServerOptions::default() }).context(Loss)?;
     let s3 = client(&server)?;
     let mut objects = 0;
     for load in &mut loads {
@@ -113,8 +115,9 @@ async fn cuts(seed: u64, rounds: u32, without: Option<&str>) -> anyhow::Result<(
     ensure!(objects > 0, "no object was left to judge by");
     // Nobody reads any more: the reaper takes all garbage, and rows and disks agree on all that is left.
     server
-        .until("no garbage", REAPED_WITHIN, |status| status["garbage"]["rows"] == 0 && status["missing_shards"] == 0)?;
-    check_until_clean(&server, REAPED_WITHIN).await
+        .until("no garbage", REAPED_WITHIN, |status| status["garbage"]["rows"] == 0 && status["missing_shards"] == 0)
+        .context(Loss)?;
+    check_until_clean(&server, REAPED_WITHIN).await.context(Loss)
 }
 
 /// The metadata's disk dies under a running server: it answers that it cannot serve, and ends with an error, so that
