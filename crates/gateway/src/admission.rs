@@ -2,7 +2,7 @@
 //!
 //! Nobody queues here. What cannot be served at once is told to slow down, which clients do by themselves. The last
 //! quarter of the slots and of the memory is kept for access keys that hold less than their share, so one busy key does
-//! not shut others out.
+//! not shut others out: not even one that was alone until now, whose requests may stand for a long time.
 
 use std::{
     collections::HashMap,
@@ -102,7 +102,7 @@ impl Admission {
 fn may_take(max: u64, used: u64, own: u64, keys: u64, asked: u64) -> bool {
     let (all, of_key) = (used.saturating_add(asked), own.saturating_add(asked));
     let shared = max - max / 4;
-    all <= max && (asked == 0 || all <= shared || keys == 1 || of_key <= max.div_ceil(keys))
+    all <= max && (asked == 0 || all <= shared || (keys > 1 && of_key <= max.div_ceil(keys)))
 }
 
 impl Drop for Slot {
@@ -128,8 +128,8 @@ mod tests {
     fn the_rule() {
         for (used, own, keys, taken) in [
             (0, 0, 1, true),
-            (7, 7, 1, true),
-            (8, 8, 1, false),
+            (5, 5, 1, true),
+            (6, 6, 1, false),
             (8, 0, 2, false),
             // The last quarter is for those under their share.
             (5, 5, 2, true),
@@ -159,6 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_was_alone_leaves_room_for_one_that_comes_later() {
+        let admission = Admission::new(8, 100);
+        let busy: Vec<_> = std::iter::from_fn(|| admission.admit("busy", 10).ok()).collect();
+        assert_eq!(busy.len(), 6);
+        let late = admission.admit("late", 20).unwrap();
+        assert_eq!(busy[0].hold(20).unwrap_err().code, S3ErrorCode::SlowDown);
+        late.hold(10).unwrap();
+        let admission = Admission::new(80, 100);
+        let busy: Vec<_> = std::iter::from_fn(|| admission.admit("busy", 10).ok()).collect();
+        assert_eq!(busy.len(), 7);
+        drop(admission.admit("late", 20).unwrap());
+    }
+
+    #[test]
     fn a_key_that_holds_much_memory_leaves_some_for_another() {
         let admission = Admission::new(80, 100);
         let small = admission.admit("small", 1).unwrap();
@@ -172,7 +186,7 @@ mod tests {
         assert_eq!(small.hold(10).unwrap_err().code, S3ErrorCode::SlowDown, "no more than there is");
         busy[0].hold(0).unwrap();
         drop(busy);
-        small.hold(79).unwrap();
+        small.hold(54).unwrap();
         small.hold(1).unwrap_err();
         drop(small);
         assert_eq!(admission.held(), Held::default());
@@ -183,7 +197,7 @@ mod tests {
         let admission = Admission::new(8, 100);
         let first = admission.admit("key", 60).unwrap();
         assert_eq!(admission.admit("key", 60).unwrap_err().code, S3ErrorCode::SlowDown);
-        first.hold(40).unwrap();
+        first.hold(15).unwrap();
         assert_eq!(first.hold(1).unwrap_err().code, S3ErrorCode::SlowDown);
         drop(first);
         assert_eq!(admission.held(), Held::default());

@@ -158,7 +158,7 @@ async fn without_a_free_slot_a_request_is_told_to_slow_down() {
 /// Admission knows what a download may hold: more than a batch, and no more than its object.
 #[tokio::test]
 async fn a_download_is_admitted_by_what_it_holds() {
-    let world = World::with(GatewayOptions { memory_bytes_max: 9 << 20, ..Default::default() }).await;
+    let world = World::with(GatewayOptions { memory_bytes_max: 12 << 20, ..Default::default() }).await;
     world.put("/bucket/key", bytes_of(5 << 19)).await;
     world.get("/bucket/key").await.expect_error(503, "SlowDown");
     world.send(ROOT, ask("GET", "/bucket/key").header("range", "bytes=0-99")).await.expect(206);
@@ -168,7 +168,8 @@ async fn a_download_is_admitted_by_what_it_holds() {
 /// What a write holds goes by the profile it is coded with: without parity, and one unit wide, it is little.
 #[tokio::test]
 async fn an_upload_is_admitted_by_what_its_buckets_profile_holds() {
-    let world = World::with(GatewayOptions { memory_bytes_max: 8 << 20, ..Default::default() }).await;
+    // Three quarters for one key.
+    let world = World::with(GatewayOptions { memory_bytes_max: (8 << 20) / 3 * 4, ..Default::default() }).await;
     let profile = Some(ProfileRow { data: 1, parity: 0 });
     let narrow = BucketSettings { profile, ..BucketSettings::default() };
     world.engine.create_bucket("narrow", narrow, None).await.unwrap();

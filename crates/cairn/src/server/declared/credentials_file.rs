@@ -14,11 +14,14 @@ const SECRET_KEY: &str = "aws_secret_access_key";
 
 /// The pair in a file; none where there is no file. A file of another kind is not taken for ours.
 pub(super) fn read(path: &Path) -> Result<Option<KeyPair>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    match fs::metadata(path) {
+        // Opening a pipe waits for whoever writes to it: for ever, and the server with it.
+        Ok(found) if !found.is_file() => bail!("{} is no regular file: name another one", path.display()),
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
+        Err(error) => return Err(error).with_context(|| format!("look at {}", path.display())),
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     check_private(path)?;
     let value = |name: &str| {
         let pairs = text.lines().filter_map(|line| line.split_once('='));
@@ -42,6 +45,8 @@ pub(super) fn write(path: &Path, key: &KeyPair) -> Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     #[test]
@@ -57,5 +62,8 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("chmod 600"));
         write_private(&path, "[default]\nregion = here\n").unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("move it away"));
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("no regular file"));
     }
 }

@@ -285,7 +285,12 @@ impl Keeper {
 }
 
 fn read_file(file: &Path) -> Result<String> {
-    let bytes = fs::metadata(file).with_context(|| format!("look at {}", file.display()))?.len();
+    let found = fs::metadata(file).with_context(|| format!("look at {}", file.display()))?;
+    if !found.is_file() {
+        // Opening a pipe waits for whoever writes to it.
+        bail!("{} is no regular file", file.display());
+    }
+    let bytes = found.len();
     if bytes > FILE_BYTES_MAX {
         bail!("{} has {bytes} bytes, at most {FILE_BYTES_MAX} are read", file.display());
     }
