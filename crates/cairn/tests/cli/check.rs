@@ -151,7 +151,7 @@ fn the_file_of_a_declared_key_that_cannot_be_used_is_told_of() {
     assert!(checked(&file).contains("chmod 600"));
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    assert!(checked(&file).contains("read "));
+    assert!(checked(&file).contains("no regular file"));
 }
 
 #[test]
