@@ -85,8 +85,8 @@ fn machine(counts: &mut Counts) {
         name: "state machine: LIST of 1,000 keys",
         handled: 0,
         made: page_bytes(),
-        allocations_max: 9_300,
-        beyond_max: 5_400_000,
+        allocations_max: 2_500,
+        beyond_max: 340_000,
     };
     counts.case(&case, || {
         let page = Query::new(&machine.rows).list(&list(bucket)).expect("sound rows");
@@ -125,8 +125,8 @@ fn group(counts: &mut Counts, runtime: &Runtime, memory: bool) {
         name: &format!("group, {place}: LIST of 1,000 keys"),
         handled: 0,
         made: page_bytes(),
-        allocations_max: if memory { 9_300 } else { 11_700 },
-        beyond_max: if memory { 5_400_000 } else { 10_400_000 },
+        allocations_max: 2_500,
+        beyond_max: 340_000,
     };
     counts.case(&case, || {
         let view = runtime.block_on(meta.read()).expect("a leader");
