@@ -166,13 +166,7 @@ fn page(counts: &mut Counts) {
         ..ListBucketResultV2::default()
     };
     let made = page.to_xml().len();
-    let case = Case {
-        name: "LIST: XML of 1,000 keys",
-        handled: made,
-        made,
-        allocations_max: 12,
-        beyond_max: 75_000,
-    };
+    let case = Case { name: "LIST: XML of 1,000 keys", handled: made, made, allocations_max: 12, beyond_max: 75_000 };
     counts.case(&case, || {
         black_box(page.to_xml());
     });
