@@ -16,6 +16,7 @@ mod output;
 mod recover;
 mod secrets;
 mod server;
+mod small_file;
 
 use std::process::ExitCode;
 

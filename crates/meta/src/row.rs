@@ -176,7 +176,6 @@ pub(crate) struct ListedAttributes<'a> {
     #[serde(borrow)]
     _user: Vec<(&'a str, &'a str)>,
     pub(crate) storage_class: Option<&'a str>,
-    _sse: bool,
 }
 
 /// An open upload. Key: (bucket id, key, upload id). Once completed or aborted the row is gone.

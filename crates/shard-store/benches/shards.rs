@@ -3,13 +3,12 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::Arc,
-    time::Instant,
-};
+// As the harness counts those of any server.
+#[cfg_attr(test, expect(unused_imports, dead_code, reason = "its tests run with the harness, a bench has none"))]
+#[path = "../../../benches/src/syncs.rs"]
+mod syncs;
+
+use std::{fs, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use cairn_erasure::{ErasureProfile, StripeLayout, UNIT_BYTES_MAX};
@@ -17,6 +16,8 @@ use cairn_proto::{DiskId, Epoch, GroupId, PgId, SegmentId, Sequence, Slot, Write
 use cairn_shard_store::{
     DiskOptions, RocksShardStore, SealedUnit, ShardHeader, ShardKey, ShardStore, SpaceUse, UnitPlace, WriteMode,
 };
+
+use syncs::SyncCounter;
 
 const WRITERS: u64 = 16;
 const TOTAL_BYTES: u64 = 256 << 20;
@@ -34,7 +35,7 @@ async fn measure(shard_bytes: u64) {
     let folder = tempfile::tempdir().expect("make a folder");
     let disk = RocksShardStore::open(&DiskOptions::new(folder.path().to_owned(), 1, DiskId(1))).expect("open a disk");
     let count = (TOTAL_BYTES / shard_bytes).min(4096);
-    let syncs = SyncCounter::start();
+    let syncs = SyncCounter::start(&[std::process::id()].into()).await.ok();
     let (written, cpu, begin) = (written_bytes(), cpu_seconds(), Instant::now());
     let writers = (0..WRITERS).map(|writer| {
         let disk = Arc::clone(&disk);
@@ -49,7 +50,11 @@ async fn measure(shard_bytes: u64) {
     }
     let seconds = begin.elapsed().as_secs_f64();
     disk.close().await;
-    let syncs = syncs.and_then(SyncCounter::end).map(|syncs| as_f64(syncs) / as_f64(count));
+    let counted = match syncs {
+        Some(syncs) => syncs.end().await.ok(),
+        None => None,
+    };
+    let syncs = counted.map(|syncs| as_f64(syncs) / as_f64(count));
     let stored = as_f64(count * shard_bytes);
     println!(
         "| {} KiB | {:.0} | {:.0} | {:.2} | {} | {:.2} |",
@@ -96,59 +101,4 @@ fn cpu_seconds() -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().expect("user") + fields[12].parse::<u64>().expect("system");
     as_f64(ticks) / 100.0
-}
-
-/// Counts this process's syncs by the kernel's tracepoints, which stop nobody.
-struct SyncCounter {
-    perf: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    output: tempfile::NamedTempFile,
-}
-
-impl SyncCounter {
-    /// When it returns, every sync counts. None where perf cannot count.
-    fn start() -> Option<Self> {
-        let output = tempfile::NamedTempFile::new().ok()?;
-        let mut perf = Command::new("perf")
-            .args(["stat", "--control", "fd:0,1", "--delay=-1", "--field-separator=,", "--event"])
-            .args(["syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync", "--pid"])
-            .arg(std::process::id().to_string())
-            .arg("--output")
-            .arg(output.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let (orders, answers) = (perf.stdin.take()?, BufReader::new(perf.stdout.take()?));
-        let mut counter = Self { perf, orders, answers, output };
-        counter.order("enable")?;
-        Some(counter)
-    }
-
-    /// Gives perf an order and waits until it was carried out; perf that ended gives no answer.
-    fn order(&mut self, order: &str) -> Option<()> {
-        self.orders.write_all(format!("{order}\n").as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        self.answers.read_until(b'\n', &mut answer).ok()?;
-        String::from_utf8_lossy(&answer).contains("ack").then_some(())
-    }
-
-    fn end(mut self) -> Option<u64> {
-        self.order("disable")?;
-        Command::new("kill").args(["-INT", &self.perf.id().to_string()]).status().ok()?;
-        self.perf.wait().ok()?;
-        let text = fs::read_to_string(self.output.path()).ok()?;
-        let counts = text.lines().filter(|line| line.contains("syscalls:sys_enter_"));
-        counts.map(|line| line.split(',').next()?.parse::<u64>().ok()).sum()
-    }
-}
-
-impl Drop for SyncCounter {
-    fn drop(&mut self) {
-        // Ended already, where all went well.
-        let _ = self.perf.kill();
-        let _ = self.perf.wait();
-    }
 }

@@ -1,8 +1,8 @@
 //! A certificate authority of our own: its key and certificate live in files, its leaves in memory.
 //!
 //! Clients install `ca.crt` once. A leaf is issued at each start, so changed names take effect, when the machine got a
-//! further name or address, and before the leaf ends. The key is written before the certificate: a certificate without its key is an error that a person solves,
-//! because clients may trust it already.
+//! further name or address, and before the leaf ends. The key is written before the certificate: a certificate without its
+//! key is an error that a person solves, because clients may trust it already.
 
 use std::{
     fs,

@@ -1,7 +1,8 @@
 //! Where the server's certificate comes from, and the configuration that new connections use.
 //!
 //! A [`TlsSource`] is polled: new files, a leaf near its end or one that lacks a name the machine has now give a new
-//! configuration for connections that come later; running ones keep theirs. Files that cannot be used change nothing and are told to the caller.
+//! configuration for connections that come later; running ones keep theirs. Files that cannot be used change nothing and
+//! are told to the caller.
 
 mod authority;
 mod files;

@@ -131,3 +131,37 @@ async fn round(Own { group, state, confirmed }: &Own) -> Result<View, MetaError>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{member::MemberOptions, network::Network};
+    use super::*;
+    use crate::{clock::ManualClock, handle::MetaHandle};
+
+    /// A voter that was elected may have to apply yet what it acknowledged in an earlier life.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_leads_alone_takes_the_rows_as_they_are_once_a_round_went_through() {
+        let temp = tempfile::tempdir().unwrap();
+        let options = MemberOptions {
+            folder: temp.path().join("voter"),
+            cluster_id: 7,
+            voter: 1,
+            memory: false,
+            space: None,
+            snapshot_entries: None,
+            log_entries_kept: None,
+        };
+        let handle = MetaHandle::open(options, Arc::new(ManualClock::new(1_000)), Network::default()).await.unwrap();
+        let reads = &handle.member().reads;
+        assert!(reads.own.view().is_none(), "it does not lead");
+        handle.lead(&[1]).await.unwrap();
+        while reads.own.group.leads_alone().is_none() {
+            sleep(Duration::from_millis(2)).await;
+        }
+        assert!(reads.own.view().is_none(), "it leads, and no round went through");
+        let confirmed = reads.read().await.unwrap();
+        assert_eq!((reads.rounds(), reads.own.view().map(|view| view.index)), (1, Some(confirmed.index)));
+        handle.shutdown().await.unwrap();
+        assert!(reads.own.view().is_none(), "it has stopped");
+    }
+}

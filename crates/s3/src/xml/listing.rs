@@ -171,7 +171,7 @@ pub struct ListBucketResultV1 {
     pub is_truncated: bool,
     /// The last name of the page; S3 gives it only with a delimiter, we give it whenever it is truncated.
     pub next_marker: Option<String>,
-    /// The owner of all objects: always in version 1, on demand in version 2.
+    /// The owner of all objects.
     pub owner: Option<Owner>,
     /// The objects.
     pub contents: Vec<ListedObject>,
@@ -220,7 +220,7 @@ pub struct ListBucketResultV2 {
     pub next_continuation_token: Option<String>,
     /// Whether there is more.
     pub is_truncated: bool,
-    /// The owner of all objects: always in version 1, on demand in version 2.
+    /// The owner of all objects, where it was asked for.
     pub owner: Option<Owner>,
     /// The objects.
     pub contents: Vec<ListedObject>,

@@ -1,12 +1,13 @@
 //! A key in a file, in the form that the AWS tools read, of mode 0600.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
     config::check_private,
     secrets::{KeyPair, write_private},
+    small_file,
 };
 
 const ACCESS_KEY: &str = "aws_access_key_id";
@@ -14,14 +15,11 @@ const SECRET_KEY: &str = "aws_secret_access_key";
 
 /// The pair in a file; none where there is no file. A file of another kind is not taken for ours.
 pub(super) fn read(path: &Path) -> Result<Option<KeyPair>> {
-    match fs::metadata(path) {
-        // Opening a pipe waits for whoever writes to it: for ever, and the server with it.
-        Ok(found) if !found.is_file() => bail!("{} is no regular file: name another one", path.display()),
-        Ok(_) => {}
+    let text = match small_file::read(path) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("look at {}", path.display())),
-    }
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
     check_private(path)?;
     let value = |name: &str| {
         let pairs = text.lines().filter_map(|line| line.split_once('='));
@@ -43,7 +41,7 @@ pub(super) fn write(path: &Path, key: &KeyPair) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -64,6 +62,6 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("move it away"));
         fs::remove_file(&path).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("no regular file"));
+        assert!(format!("{:#}", read(&path).unwrap_err()).contains("no regular file"));
     }
 }

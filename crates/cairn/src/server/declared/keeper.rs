@@ -1,9 +1,9 @@
 //! The task that keeps what is declared: a round at the start, then on SIGHUP, when the configuration file changes,
 //! and now and then. A round that fails is tried again, later each time; the store serves meanwhile.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cairn_cluster::Engine;
 use cairn_meta::Clock;
 use tokio::{
@@ -21,11 +21,11 @@ use crate::{
     config::{Config, Declared, Settings},
     kubernetes::{KubernetesClient, KubernetesError},
     secrets::Sealer,
+    small_file,
 };
 
 /// How often the configuration file is looked at: Kubernetes swaps a link, which no signal tells.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// What a keeper works with.
 pub(in super::super) struct KeeperParts {
@@ -285,16 +285,7 @@ impl Keeper {
 }
 
 fn read_file(file: &Path) -> Result<String> {
-    let found = fs::metadata(file).with_context(|| format!("look at {}", file.display()))?;
-    if !found.is_file() {
-        // Opening a pipe waits for whoever writes to it.
-        bail!("{} is no regular file", file.display());
-    }
-    let bytes = found.len();
-    if bytes > FILE_BYTES_MAX {
-        bail!("{} has {bytes} bytes, at most {FILE_BYTES_MAX} are read", file.display());
-    }
-    fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+    small_file::read(file).with_context(|| format!("read {}", file.display()))
 }
 
 fn not_taken(error: &anyhow::Error) {

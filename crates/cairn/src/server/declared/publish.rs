@@ -1,6 +1,6 @@
 //! Where keys and the CA go: Secrets and a ConfigMap of Kubernetes, or files. What is there already is left alone.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -9,6 +9,7 @@ use crate::{
     config::{Config, TlsChoice, check_usable},
     kubernetes::{Kind, KubernetesClient, KubernetesError, ca_of, key_of},
     secrets::KeyPair,
+    small_file,
 };
 
 /// The pair of a Secret; none if the object is not there or holds none that could be a key.
@@ -62,7 +63,7 @@ pub(super) fn read_ca(config: &Config) -> Result<String> {
         (TlsChoice::Files { cert, .. }, None) => cert.with_file_name("ca.crt"),
         _ => anyhow::bail!("without TLS there is no CA to publish"),
     };
-    fs::read_to_string(&path).with_context(|| {
+    small_file::read(&path).with_context(|| {
         format!("read {}: take kubernetes.ca-config-map out of the configuration if clients need no CA", path.display())
     })
 }
