@@ -78,10 +78,22 @@ pub(crate) async fn start(
     });
     // The reason why a folder is left out is in the status and the log; the store starts with the others.
     let _came: bool = upkeep::take_waiting(&shared).await;
+    tell_of_disks_without_a_folder(&shared);
     if let Err(error) = upkeep::groups::ensure_all(&shared).await {
         tracing::warn!(%error, "no placement groups could be made; reads are served");
     }
     Ok(shared)
+}
+
+/// A disk that the store has and none of the folders holds is no fault of any folder: nothing else would tell of it.
+fn tell_of_disks_without_a_folder(shared: &Shared) {
+    for row in shared.map.load().standing_disks().filter(|row| row.node == shared.options.node) {
+        let attached = shared.disks.all().iter().any(|disk| disk.id == row.id);
+        if !attached && !shared.options.folders.iter().any(|given| given.folder == Path::new(&row.folder)) {
+            let (disk, folder) = (row.id, &row.folder);
+            tracing::error!(%disk, folder, "no folder that was given holds this disk: its shards count as missing");
+        }
+    }
 }
 
 fn check_options(options: &EngineOptions) -> Result<(), EngineError> {

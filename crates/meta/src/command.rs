@@ -404,7 +404,8 @@ pub enum Command {
     },
 
     // Declared identities.
-    /// Makes or replaces the access key that a declared name stands for from now on. The one it stood for before stays.
+    /// Makes or replaces the access key that a declared name stands for from now on. The one it stood for before goes,
+    /// unless it is a root key.
     DeclareIdentity {
         /// The name.
         name: String,

@@ -53,6 +53,17 @@ pub enum MetaError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// What lies in the folder cannot be read, or does not fit together. Nothing was changed.
+    #[error(
+        "metadata folder {}: {problem}; nothing was changed; put the folder back whole from a copy",
+        folder.display()
+    )]
+    DamagedFolder {
+        /// Which.
+        folder: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The question or the command makes no sense; nothing happened.
     #[error("invalid: {what}")]
     Invalid {
@@ -80,6 +91,10 @@ impl MetaError {
 
     pub(crate) fn folder(folder: &std::path::Path, problem: impl Into<String>) -> Self {
         Self::Folder { folder: folder.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn damaged_folder(folder: &std::path::Path, problem: impl Into<String>) -> Self {
+        Self::DamagedFolder { folder: folder.to_owned(), problem: problem.into() }
     }
 }
 

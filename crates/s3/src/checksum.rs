@@ -312,6 +312,10 @@ impl RequestChecksums {
         parsed.trailer = parse_trailer(headers)?;
         parsed.checksum_type = parse_type(headers)?;
         parsed.algorithm = parse_algorithm(headers)?;
+        if headers.contains_key(SDK_ALGORITHM) && parsed.value.is_none() && parsed.trailer.is_none() {
+            // What the client computed was lost on the way; nothing would be verified, against its wish.
+            return Err(invalid(format!("{SDK_ALGORITHM} is there and no x-amz-checksum- header or x-amz-trailer is")));
+        }
         parsed.check_agreement()?;
         Ok(parsed)
     }
@@ -345,6 +349,9 @@ impl RequestChecksums {
     }
 }
 
+/// What an SDK says of the checksum that it sends with the same request.
+const SDK_ALGORITHM: &str = "x-amz-sdk-checksum-algorithm";
+
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> S3Error {
     S3Error::new(S3ErrorCode::InvalidRequest, message)
 }
@@ -355,7 +362,7 @@ fn unknown_algorithm(name: &str) -> S3Error {
 
 fn parse_algorithm(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> {
     let mut found = None;
-    for name in ["x-amz-checksum-algorithm", "x-amz-sdk-checksum-algorithm"] {
+    for name in ["x-amz-checksum-algorithm", SDK_ALGORITHM] {
         let Some(value) = single_header(headers, name)? else { continue };
         let algorithm = ChecksumAlgorithm::by_name(value.trim()).ok_or_else(|| unknown_algorithm(value))?;
         if found.is_some_and(|other| other != algorithm) {

@@ -49,6 +49,7 @@ fn request_headers() {
     assert_eq!(request(&[]).unwrap(), RequestChecksums::default());
     let parsed = request(&[("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-sdk-checksum-algorithm", "CRC32")]).unwrap();
     assert_eq!(parsed.wanted(), Some(ChecksumAlgorithm::Crc32));
+    assert!(request(&[("x-amz-trailer", "x-amz-checksum-crc32"), ("x-amz-sdk-checksum-algorithm", "CRC32")]).is_ok());
     let parsed = request(&[("x-amz-trailer", "x-amz-checksum-crc64nvme")]).unwrap();
     assert_eq!(parsed.trailer, Some(ChecksumAlgorithm::Crc64Nvme));
     let parsed = request(&[("x-amz-checksum-algorithm", "crc32"), ("x-amz-checksum-type", "FULL_OBJECT")]).unwrap();
@@ -75,6 +76,8 @@ fn refused_headers() {
         &[("x-amz-checksum-crc32", "AAAA")],
         &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-crc32c", "AAAAAA==")],
         &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-sdk-checksum-algorithm", "SHA1")],
+        &[("x-amz-sdk-checksum-algorithm", "CRC32")],
+        &[("x-amz-sdk-checksum-algorithm", "CRC32"), ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")],
         &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-trailer", "x-amz-checksum-crc32")],
         &[("x-amz-trailer", "x-amz-meta-x")],
         &[("x-amz-checksum-algorithm", "MD4")],

@@ -154,7 +154,7 @@ impl S3Error {
     /// The `<Error>` document. A HEAD request and a 304 send the status without it.
     #[must_use]
     pub fn to_xml(&self, resource: &str, request_id: &str, host_id: &str) -> String {
-        let mut xml = XmlWriter::plain_root("Error");
+        let mut xml = XmlWriter::error();
         xml.text("Code", self.code.as_str());
         xml.text("Message", &self.message);
         for (name, value) in &self.details {

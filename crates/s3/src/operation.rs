@@ -180,10 +180,10 @@ impl Operation {
 
     fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
         let subresource = subresource(method, query)?;
-        params::check_version_id(query.get("versionId"))?;
+        params::check_version_id(query.only("versionId")?)?;
         let is_copy = headers.contains_key("x-amz-copy-source");
         let has_part_number = params::parse_part_number(query)?.is_some();
-        if subresource == Some("uploadId") && query.get("uploadId") == Some("") {
+        if subresource == Some("uploadId") && query.only("uploadId")? == Some("") {
             return Err(S3Error::invalid_argument("uploadId", "", "the upload id may not be empty"));
         }
         if has_part_number && matches!(*method, Method::GET | Method::HEAD) && headers.contains_key("range") {

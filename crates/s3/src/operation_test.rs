@@ -139,6 +139,9 @@ fn requests_that_fit_nothing() {
         ("DELETE /bucket/k?partNumber=1", InvalidRequest),
         ("PUT /bucket/k?partNumber=0&uploadId=u", InvalidArgument),
         ("DELETE /bucket/k?uploadId=", InvalidArgument),
+        ("DELETE /bucket/k?uploadId=a&uploadId=b", InvalidArgument),
+        ("PUT /bucket/k?partNumber=1&partNumber=2&uploadId=u", InvalidArgument),
+        ("DELETE /bucket/k?versionId=null&versionId=other", InvalidArgument),
         ("DELETE /bucket/k?versionId=abc", NoSuchVersion),
         ("GET /bucket/k?versionId=", InvalidArgument),
     ] {

@@ -147,7 +147,7 @@ impl ListMultipartUploadsParams {
 /// # Errors
 /// `InvalidArgument`.
 pub fn parse_part_number(query: &Query) -> Result<Option<u32>, S3Error> {
-    let Some(value) = query.get("partNumber") else { return Ok(None) };
+    let Some(value) = query.only("partNumber")? else { return Ok(None) };
     match number(query, "partNumber")? {
         Some(number) if (1..=PART_NUMBER_MAX).contains(&number) => Ok(Some(number)),
         _ => Err(S3Error::invalid_argument("partNumber", value, "a part number must be 1 to 10000")),

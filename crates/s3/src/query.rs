@@ -37,6 +37,18 @@ impl Query {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The value of a parameter that can only be meant once.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it stands there again.
+    pub fn only(&self, name: &str) -> Result<Option<&str>, S3Error> {
+        let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            (_, Some(again)) => Err(S3Error::invalid_argument(name, again, format!("{name} is there more than once"))),
+        }
+    }
+
     /// The first value of a parameter whose name may be in any case.
     #[must_use]
     pub fn get_ignore_case(&self, name: &str) -> Option<&str> {
@@ -65,6 +77,8 @@ mod tests {
         let pairs: Vec<_> = query.iter().collect();
         assert_eq!(pairs, [("uploads", ""), ("prefix", "a/b c"), ("x", "="), ("prefix", "2")]);
         assert_eq!(query.get("prefix"), Some("a/b c"));
+        assert_eq!((query.only("x").unwrap(), query.only("none").unwrap()), (Some("="), None));
+        assert_eq!(query.only("prefix").unwrap_err().code.as_str(), "InvalidArgument");
         assert!(query.has("uploads") && !query.has("Uploads"));
         assert_eq!(query.get_ignore_case("UPLOADS"), Some(""));
     }

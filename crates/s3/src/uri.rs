@@ -77,13 +77,15 @@ fn object_or_bucket(bucket: String, raw_key: &str) -> Result<Target, S3Error> {
 
 fn virtual_bucket(host: &str, domains: &[String]) -> Option<String> {
     let name = host_without_port(host).to_ascii_lowercase();
+    // A name that ends with the root's dot is the same one.
+    let name = name.strip_suffix('.').unwrap_or(&name);
     if name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok() {
         return None;
     }
     let longest = domains
         .iter()
         .map(|domain| domain.to_ascii_lowercase())
-        .filter(|domain| name == *domain || name.ends_with(&format!(".{domain}")))
+        .filter(|domain| name == domain || name.ends_with(&format!(".{domain}")))
         .max_by_key(String::len)?;
     let bucket = name.strip_suffix(&longest)?.strip_suffix('.')?;
     (!bucket.is_empty()).then(|| bucket.to_owned())
@@ -111,13 +113,20 @@ pub fn check_bucket_name(name: &str) -> Result<(), S3Error> {
         && bytes.iter().all(|byte| alphanumeric(Some(byte)) || matches!(byte, b'.' | b'-'))
         && !name.contains("..")
         && name.parse::<Ipv4Addr>().is_err();
-    let reserved = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-    if well_formed && !reserved {
-        return Ok(());
-    }
+    let mut reserved = RESERVED_PREFIXES.iter().filter(|prefix| name.starts_with(**prefix));
+    let mut reserved_end = RESERVED_SUFFIXES.iter().filter(|suffix| name.ends_with(**suffix));
+    let message = match (well_formed, reserved.next(), reserved_end.next()) {
+        (true, None, None) => return Ok(()),
+        (false, _, _) => {
+            "a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit \
+                          at both ends and no two dots in a row, and is no IP address"
+                .to_owned()
+        }
+        (true, Some(prefix), _) => format!("S3 reserves bucket names that begin with {prefix}"),
+        (true, None, Some(suffix)) => format!("S3 reserves bucket names that end with {suffix}"),
+    };
     let shown: String = name.chars().take(80).collect();
-    Err(S3Error::from(S3ErrorCode::InvalidBucketName).with("BucketName", shown))
+    Err(S3Error::new(S3ErrorCode::InvalidBucketName, message).with("BucketName", shown))
 }
 
 /// Checks a key: 1 to 1,024 bytes, no NUL.

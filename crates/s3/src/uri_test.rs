@@ -34,6 +34,8 @@ fn keys_are_not_normalized() {
 #[test]
 fn virtual_hosted_style() {
     assert_eq!(target("bucket.s3.example.org:9000", "/").unwrap(), Target::Bucket("bucket".into()));
+    assert_eq!(target("bucket.S3.example.org.:9000", "/").unwrap(), Target::Bucket("bucket".into()));
+    assert_eq!(target("s3.example.org.", "/bucket/k").unwrap(), object("bucket", "k"));
     assert_eq!(target("my.bucket.s3.example.org", "/bucket/k").unwrap(), object("my.bucket", "bucket/k"));
     assert_eq!(target("Bucket.example.org", "/k").unwrap(), object("bucket", "k"));
     // Not our domain, only its ending: path style.
@@ -96,6 +98,12 @@ fn bucket_names() {
         &"a".repeat(64),
     ] {
         assert!(check_bucket_name(name).is_err(), "{name}");
+    }
+    let why = |name: &str| check_bucket_name(name).unwrap_err().message;
+    for (name, part) in
+        [("xn--a", "begin with xn--"), ("a-s3alias", "end with -s3alias"), ("A", "3 to 63"), ("10.0.0.1", "IP")]
+    {
+        assert!(why(name).contains(part), "{name}: {}", why(name));
     }
 }
 

@@ -100,12 +100,8 @@ impl Admin for AdminService {
     async fn create_bucket(&self, request: Request<CreateBucketRequest>) -> Result<Response<Bucket>, Status> {
         let CreateBucketRequest { name, settings, quota_bytes } = request.into_inner();
         let settings = convert::settings_wanted(settings)?;
-        cairn_s3::uri::check_bucket_name(&name).map_err(|_| {
-            Status::invalid_argument(format!(
-                "`{name}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or \
-                 digit at both ends"
-            ))
-        })?;
+        cairn_s3::uri::check_bucket_name(&name)
+            .map_err(|error| Status::invalid_argument(format!("`{name}` is no bucket name: {}", error.message)))?;
         let made = self.engine.create_bucket(&name, settings, quota_bytes).await;
         made.map_err(|error| bucket_status(&name, &error))?;
         tracing::info!(bucket = name, cache = settings.cache, quota_bytes, "bucket created");

@@ -1,6 +1,9 @@
 //! `cairn runner-config`: a fresh key for a bucket, and what the GitLab runner has to be told.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use cairn_proto::admin::{CreateKeyRequest, GetServerRequest, ServerInfo};
@@ -71,6 +74,8 @@ fn check_endpoint(endpoint: &str) -> Result<()> {
 fn local_endpoint(server: &ServerInfo) -> Result<(String, bool)> {
     let addresses: Vec<SocketAddr> = server.s3_addresses.iter().filter_map(|address| address.parse().ok()).collect();
     let first = addresses.first().context("the server did not say where it listens")?;
+    let is_localhost = |ip: IpAddr| ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+    let localhost = addresses.iter().find(|address| is_localhost(address.ip()));
     let reachable = addresses.iter().find(|address| !address.ip().is_loopback() && !address.ip().is_unspecified());
     Ok(match (reachable, server.tls_names.first()) {
         // A name that the operator had put into the certificate is the one meant for clients.
@@ -78,7 +83,7 @@ fn local_endpoint(server: &ServerInfo) -> Result<(String, bool)> {
             (format!("{name}:{}", first.port()), false)
         }
         (Some(address), _) => (address.to_string(), false),
-        (None, _) => (format!("localhost:{}", first.port()), true),
+        (None, _) => (localhost.map_or(first.to_string(), |address| format!("localhost:{}", address.port())), true),
     })
 }
 
@@ -102,6 +107,9 @@ mod tests {
         assert_eq!(endpoint(&["127.0.0.1:9000", "10.0.0.5:9000"], &[]), ("10.0.0.5:9000".to_owned(), false));
         assert_eq!(endpoint(&["0.0.0.0:9000"], &["cache.lan"]), ("cache.lan:9000".to_owned(), false));
         assert_eq!(endpoint(&["127.0.0.1:9000"], &["cache.lan"]), ("localhost:9000".to_owned(), true));
+        assert_eq!(endpoint(&["127.0.0.2:9000"], &[]), ("127.0.0.2:9000".to_owned(), true));
+        assert_eq!(endpoint(&["127.0.0.2:9000", "[::1]:9001"], &[]), ("localhost:9001".to_owned(), true));
+        assert_eq!(endpoint(&["[::]:9000"], &[]), ("localhost:9000".to_owned(), true));
         assert!(local_endpoint(&server(&[], &[])).is_err());
     }
 

@@ -127,11 +127,8 @@ impl Declared {
         let mut names = HashSet::new();
         for bucket in &self.buckets {
             let name = &bucket.name;
-            if check_bucket_name(name).is_err() {
-                bail!(
-                    "bucket: `{name}` is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, with a \
-                     letter or digit at both ends"
-                );
+            if let Err(error) = check_bucket_name(name) {
+                bail!("bucket: `{name}` is no bucket name: {}", error.message);
             }
             if !names.insert(name) {
                 bail!("bucket: `{name}` is declared twice");
@@ -165,8 +162,8 @@ impl Declared {
                  with a letter or digit at both ends"
             );
         }
-        if check_bucket_name(&key.bucket).is_err() {
-            bail!("key {name}: `{}` is no bucket name", key.bucket);
+        if let Err(error) = check_bucket_name(&key.bucket) {
+            bail!("key {name}: `{}` is no bucket name: {}", key.bucket, error.message);
         }
         if key.prefix.len() > PREFIX_BYTES_MAX || key.prefix.contains('\0') {
             bail!("key {name}: a prefix has at most {PREFIX_BYTES_MAX} bytes and no NUL");

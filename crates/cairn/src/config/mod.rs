@@ -32,7 +32,7 @@ use crate::{http_client::Address, secrets::KeyPair};
 
 /// Disk folders in the data folder.
 const DISKS: u16 = 6;
-const DISKS_MAX: usize = 64;
+pub(crate) const DISKS_MAX: usize = 64;
 const S3_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 const S3_LISTEN_MAX: usize = 16;
 /// What AWS allows.
@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) meta: PathBuf,
     /// The disks' folders.
     pub(crate) disks: Vec<PathBuf>,
+    /// Whether they are those of the data folder, as many as there were said to be.
+    pub(crate) disks_by_number: bool,
     /// Addresses of the S3 face.
     pub(crate) s3_listen: Vec<SocketAddr>,
     /// How it is secured.
@@ -139,8 +141,9 @@ impl Config {
         if data.is_none() && settings.disk.is_empty() {
             bail!("disk: with --meta alone there is no disk; add --disk DIR for each, or use --data DIR");
         }
-        let disks: Vec<PathBuf> = if settings.disk.is_empty() {
-            (0..settings.disks.unwrap_or(DISKS)).map(|number| home.join(format!("disk-{number}"))).collect()
+        let disks_by_number = settings.disk.is_empty();
+        let disks: Vec<PathBuf> = if disks_by_number {
+            (0..settings.disks.unwrap_or(DISKS)).map(|number| numbered_disk(&home, number.into())).collect()
         } else {
             settings.disk.into_iter().map(absolute).collect()
         };
@@ -152,6 +155,7 @@ impl Config {
         Ok(Self {
             meta: given_meta.unwrap_or_else(|| home.join("meta")),
             disks,
+            disks_by_number,
             s3_listen: listen,
             tls,
             tls_names: settings.tls_name,
@@ -247,6 +251,11 @@ impl Config {
     pub(crate) fn ca_certificate(&self) -> Option<PathBuf> {
         (self.tls == TlsChoice::Auto).then(|| self.home.join("ca.crt"))
     }
+}
+
+/// The folder of a disk that is named by a number.
+pub(crate) fn numbered_disk(home: &Path, number: usize) -> PathBuf {
+    home.join(format!("disk-{number}"))
 }
 
 /// Where Kubernetes says its API server is, to every pod.

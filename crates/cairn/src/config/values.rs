@@ -197,14 +197,22 @@ impl FromStr for ByteCount {
             "mib" | "m" => 1 << 20,
             "gib" | "g" => 1 << 30,
             "tib" | "t" => 1 << 40,
+            "pib" | "p" => 1 << 50,
+            "eib" | "e" => 1 << 60,
             "kb" => 1000,
             "mb" => 1_000_000,
             "gb" => 1_000_000_000,
             "tb" => 1_000_000_000_000,
+            "pb" => 1_000_000_000_000_000,
+            "eb" => 1_000_000_000_000_000_000,
             _ => return Err("a number and a unit, as in `500GiB`".to_owned()),
         };
-        let number: u64 = number.parse().map_err(|_| "a number and a unit, as in `500GiB`".to_owned())?;
-        number.checked_mul(unit_bytes).map(Self).ok_or_else(|| "too large".to_owned())
+        if number.is_empty() {
+            return Err("a number and a unit, as in `500GiB`".to_owned());
+        }
+        // Digits alone: what cannot be read is too long.
+        let bytes = number.parse().ok().and_then(|number: u64| number.checked_mul(unit_bytes));
+        bytes.map(Self).ok_or_else(|| format!("`{text}` is too large: less than 16EiB can be named"))
     }
 }
 
@@ -290,6 +298,10 @@ mod tests {
         assert_eq!("0".parse(), Ok(ByteCount(0)));
         assert_eq!("10GiB".parse(), Ok(ByteCount(10 << 30)));
         assert_eq!("10 gb".parse(), Ok(ByteCount(10_000_000_000)));
+        assert_eq!("15EiB".parse(), Ok(ByteCount(15 << 60)));
+        for large in ["16EiB", "18446744073709551616", "999999999999999999999999TiB"] {
+            assert!(large.parse::<ByteCount>().unwrap_err().contains("too large"), "{large}");
+        }
         for bad in ["", "GiB", "10 apples", "1.5GiB", "-1", "99999999999 TiB"] {
             assert!(bad.parse::<ByteCount>().is_err(), "{bad}");
         }

@@ -18,7 +18,7 @@ mod runner_file;
 mod server_side;
 mod target;
 
-use std::{fs, io, process::ExitCode, sync::Arc};
+use std::{fs, io, net::IpAddr, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use cairn_meta::SystemClock;
@@ -124,10 +124,18 @@ async fn target(args: &DoctorArgs, runner: Option<RunnerCache>, mut server: Opti
         (None, None) => bail!("name a key: --access-key, and its secret in CAIRN_SECRET_KEY or --secret-key-file"),
     };
     let helper_ca = helper_ca(args, runner.as_ref());
+    let path_style = !args.virtual_hosted && runner.as_ref().is_none_or(|runner| runner.path_style);
+    if !path_style && address.host.parse::<IpAddr>().is_ok() {
+        bail!(
+            "{} is an address, and a bucket can only be put before a name: give --endpoint https://NAME:PORT with a name \
+             that the server was given as --s3-domain, or reach buckets by path",
+            address.host
+        );
+    }
     Ok(Target {
         roots: roots(args, server.as_deref(), &helper_ca)?,
         region: args.region.clone().or_else(|| runner.as_ref().and_then(|runner| runner.region.clone())),
-        path_style: !args.virtual_hosted && runner.is_none_or(|runner| runner.path_style),
+        path_style,
         address,
         key,
         bucket,

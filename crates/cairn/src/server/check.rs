@@ -11,7 +11,6 @@ use crate::config::{Config, TlsChoice, check_certificate, check_private};
 /// Looks at what every start looks at only once it is under way. Answers with what would not keep the server from
 /// serving, and is wrong all the same.
 pub(super) fn check_more(config: &Config) -> Result<Vec<String>> {
-    MetaFolder::check_disks(&config.meta, &config.disks)?;
     check_key_file_is_there(config)?;
     if config.tls == TlsChoice::Auto {
         check_authority(&config.home)?;
@@ -21,7 +20,13 @@ pub(super) fn check_more(config: &Config) -> Result<Vec<String>> {
         let error = check_key_destination(file).err()?;
         Some(format!("key {name}: {error:#}; the server would start, and this key would not get to its file"))
     });
-    Ok(troubles.collect())
+    let disks = config.disks.iter().filter_map(|disk| match inspect(disk) {
+        FolderState::Foreign(what) => {
+            Some(format!("disk {}: {what}; the server would start and leave it out", disk.display()))
+        }
+        FolderState::Missing | FolderState::Empty | FolderState::Disk { .. } => None,
+    });
+    Ok(troubles.chain(disks).collect())
 }
 
 /// A store that has a disk has had a key file: it was there before the first disk was made.

@@ -52,8 +52,14 @@ impl MetaFolder {
         make_private_folder(folder)?;
         let path = folder.join(NAME);
         let found = match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(folder, &text)
-                .with_context(|| format!("{} is damaged: restore it from a backup", path.display()))?,
+            Ok(text) => Self::parse(folder, &text).with_context(|| {
+                format!(
+                    "{} is damaged: restore it from a backup; where there is none, move {} away and run `cairn \
+                         recover`: it brings back the newest snapshot that lies on the disks",
+                    path.display(),
+                    folder.display()
+                )
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::draw(folder)?,
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };

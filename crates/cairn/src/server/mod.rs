@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod cluster_id;
 mod declared;
 mod first_start;
+mod folders;
 mod identities;
 pub(crate) mod lock;
 mod shutdown;
@@ -29,6 +30,7 @@ pub(crate) fn run(args: ServerArgs) -> Result<ExitCode> {
     let unknown = unknown_variables()?;
     let runs = lock::is_taken(&config.home)?;
     check_machine(&config, runs)?;
+    folders::check(&config)?;
     first_start::check_first_start(&config)?;
     if args.check {
         return check(&config, runs, &unknown);

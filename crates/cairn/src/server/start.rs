@@ -12,7 +12,7 @@ use std::{fs, process::ExitCode, sync::Arc};
 use anyhow::{Context, Result};
 use cairn_cluster::{ClusterKey, DiskFolder, Engine, EngineOptions, RandomIds, RocksDiskOpener};
 use cairn_gateway::{Gateway, GatewayOptions, Identities, TlsMode};
-use cairn_meta::{CLUSTER_VERSION, Clock, MetaHandle, MetaOptions, SystemClock};
+use cairn_meta::{CLUSTER_VERSION, Clock, MetaError, MetaHandle, MetaOptions, SystemClock};
 use cairn_proto::{NodeId, admin::ServerInfo};
 use tokio_util::sync::CancellationToken;
 
@@ -39,12 +39,12 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
     let _lock = DataLock::take(&config.home)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.home.display(), disks = config.disks.len(), "starting");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    MetaFolder::check_disks(&config.meta, &config.disks)?;
     let mut meta_folder = MetaFolder::open(&config.meta)?;
     let cluster_id = meta_folder.cluster_id;
     let (folder, voter) = (meta_folder.voter_folder(), meta_folder.voter);
     let options = MetaOptions { folder, cluster_id, voter, memory: false };
-    let meta = MetaHandle::start(options, Arc::clone(&clock)).await.context("start the metadata group")?;
+    let meta = MetaHandle::start(options, Arc::clone(&clock)).await;
+    let meta = meta.map_err(|error| explain_meta(error, &config.meta)).context("start the metadata group")?;
     meta_folder.set_formed()?;
     let mut parts = Parts { meta, engine: None, gateway: None, keeper: None, admin: None };
 
@@ -66,6 +66,18 @@ pub(crate) async fn serve(config: Config) -> Result<ExitCode> {
     served?;
     tracing::info!(clean, "stopped");
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the metadata cannot be read there is a way back that its own crate does not know.
+fn explain_meta(error: MetaError, folder: &std::path::Path) -> anyhow::Error {
+    if !matches!(error, MetaError::DamagedFolder { .. } | MetaError::Damaged { .. }) {
+        return error.into();
+    }
+    anyhow::anyhow!(
+        "{error}; where there is none, move {} away and run `cairn recover`: it brings back the newest snapshot that lies \
+         on the disks",
+        folder.display()
+    )
 }
 
 async fn serve_until_signal(
@@ -130,7 +142,7 @@ async fn start_keeper(
         clock: Arc::clone(clock),
         forget_keys: Box::new(move || keys.invalidate()),
     };
-    let mut keeper = Keeper::new(config, parts);
+    let mut keeper = Keeper::new(config, parts).await;
     keeper.start().await;
     let stop = CancellationToken::new();
     let task = tokio::spawn(keeper.run(hangup, stop.clone()));

@@ -124,6 +124,59 @@ fn metadata_that_is_not_mounted_is_found() {
 }
 
 #[test]
+fn disks_that_the_configuration_leaves_out_or_lies_in_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    assert_eq!(Server::start(&home, &["--disks", "3"], &[]).stop().code(), Some(0));
+    let before = files(&home);
+    let refused = |words: &[&str], part: &str| {
+        for last in [&["--check"][..], &[]] {
+            let words: Vec<&str> =
+                ["server", "--s3-listen", "127.0.0.1:0"].iter().chain(words).chain(last).copied().collect();
+            let text = complained(&run(&words), 1);
+            assert!(text.contains(part), "{words:?}: {text}");
+        }
+        assert_eq!(files(&home), before, "nothing was made");
+    };
+    let (data, disk) = (home.to_str().unwrap(), home.join("disk-1"));
+    refused(&["--data", data, "--disks", "1"], "disk-1, disk-2; give --disks 3");
+    refused(&["--data", disk.to_str().unwrap()], "which is itself a disk of a store");
+    let (inner, free) = (disk.join("more"), folder.path().join("free"));
+    let free_words = ["--disk", inner.to_str().unwrap(), "--meta", free.to_str().unwrap()];
+    refused(&free_words, "which is itself a disk of a store");
+    // More are new disks, and folders by name are the operator's choice: what is left out is told.
+    let more = Server::start(&home, &["--disks", "4"], &[]);
+    assert_eq!(more.stop().code(), Some(0));
+    let first = home.join("disk-0");
+    let some = Server::start(&home, &["--disk", first.to_str().unwrap()], &[]);
+    assert!(some.log().contains("no folder that was given holds this disk"), "{}", some.log());
+    assert!(said(&some.run(&["status"])).contains("no folder that the server was given holds it"));
+    assert_eq!(some.stop().code(), Some(0));
+}
+
+#[test]
+fn a_damaged_disk_is_told_of_and_damaged_metadata_names_the_way_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = store(folder.path());
+    fs::write(home.join("disk-0/CAIRN-DISK"), "no marker").unwrap();
+    let output = check_files(&home);
+    assert_eq!(said(&output), VALID, "the server would start without it");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("disk-0") && told.contains("leave it out"), "{told}");
+
+    let current: Vec<PathBuf> =
+        files(&home.join("meta")).into_iter().filter(|file| file.ends_with("CURRENT")).collect();
+    assert!(!current.is_empty());
+    current.iter().for_each(|file| fs::write(file, "MANIFEST-999999\n").unwrap());
+    let start = run(&["server", "--data", home.to_str().unwrap(), "--disks", "1", "--s3-listen", "127.0.0.1:0"]);
+    let text = complained(&start, 1);
+    assert!(text.contains("from a copy") && text.contains("`cairn recover`"), "{text}");
+    fs::write(home.join("meta/CAIRN-CLUSTER"), "cairn").unwrap();
+    let start = run(&["server", "--data", home.to_str().unwrap(), "--disks", "1", "--s3-listen", "127.0.0.1:0"]);
+    assert!(complained(&start, 1).contains("`cairn recover`"));
+}
+
+#[test]
 fn the_file_of_a_declared_key_that_cannot_be_used_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let (home, config, file) = (folder.path().join("d"), folder.path().join("c.toml"), folder.path().join("key"));

@@ -105,6 +105,45 @@ fn a_key_that_lies_in_its_file_is_taken_and_a_missing_bucket_is_told() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
+#[test]
+fn a_pair_that_is_put_into_its_file_later_replaces_the_former() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    let (mine, other) = (folder.path().join("mine"), folder.path().join("other"));
+    let of =
+        |name: &str, file: &Path| format!("[[key]]\nname = '{name}'\nbucket = 'cache'\nfile = '{}'\n", file.display());
+    let server = start(&home, &format!("[[bucket]]\nname = 'cache'\n{}{}", of("mine", &mine), of("other", &other)));
+    let (first, foreign) = (key(&server, "mine").unwrap(), key(&server, "other").unwrap());
+    let credentials = |access: &str, secret: &str| {
+        format!("[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n")
+    };
+    let keys = || said(&server.run(&["key", "list"]));
+
+    // Another key, then another secret for it; one that was switched off stays so.
+    fs::write(&mine, credentials("ROTATED", "the-second-secret")).unwrap();
+    server.hangup();
+    until(|| key(&server, "mine").unwrap()["access_key"] == "ROTATED");
+    assert!(!keys().contains(first["access_key"].as_str().unwrap()), "the former is in force no more: {}", keys());
+    said(&server.run(&["key", "disable", "ROTATED"]));
+    fs::write(&mine, credentials("ROTATED", "the-third-secret")).unwrap();
+    server.hangup();
+    until(|| server.log().matches("the key that was found published is taken").count() == 2);
+    assert_eq!(key(&server, "mine").unwrap()["enabled"], false);
+    assert_eq!(fs::read_to_string(&mine).unwrap(), credentials("ROTATED", "the-third-secret"));
+
+    // The pair of another key is no rotation.
+    fs::copy(&other, &mine).unwrap();
+    server.hangup();
+    until(|| fs::read_to_string(&mine).unwrap().contains("ROTATED"));
+    assert!(fs::read_to_string(&mine).unwrap().contains("the-third-secret"));
+    assert!(server.log().contains("the file held another key: it is replaced"), "{}", server.log());
+    assert_eq!(key(&server, "other").unwrap(), foreign);
+    for secret in ["the-second-secret", "the-third-secret"] {
+        assert!(!server.log().contains(secret));
+    }
+    assert_eq!(server.stop().code(), Some(0));
+}
+
 /// How often something stands in the log.
 fn told(server: &Server, part: &str) -> usize {
     server.log().matches(part).count()

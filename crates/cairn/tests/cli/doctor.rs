@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::server::{Server, cairn, said};
+use crate::server::{Server, cairn, complained, said};
 
 const ROOT: [(&str, &str); 2] = [("CAIRN_ROOT_ACCESS_KEY", "operator"), ("CAIRN_ROOT_SECRET_KEY", "operators-secret")];
 
@@ -122,6 +122,15 @@ fn a_healthy_road_and_every_fault_of_key_and_bucket() {
     assert_eq!(said(&server.run(&["key", "list"])), keys);
     assert_eq!(server.stop().code(), Some(0));
     failure(&[], &access, &secret, "connect", "nothing listens there");
+}
+
+#[test]
+fn a_bucket_is_not_put_before_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "d", &[]);
+    let text = complained(&server.run(&["doctor", "--virtual-hosted"]), 1);
+    assert!(text.contains("127.0.0.1 is an address") && text.contains("--s3-domain"), "{text}");
+    assert_eq!(server.stop().code(), Some(0));
 }
 
 #[test]

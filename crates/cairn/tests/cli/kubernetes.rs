@@ -88,17 +88,22 @@ fn a_new_store_publishes_and_an_old_one_changes_nothing() {
     api.delete("secrets", "cairn-root");
     again.hangup();
     until(|| api.key("cairn-runner").is_some() && api.key("cairn-root").is_some());
-    assert_eq!((api.key("cairn-runner").unwrap(), api.key("cairn-root").unwrap()), (runner.clone(), root));
-    // A Secret that holds another key than the store's gets the store's back; what else it holds stays.
-    api.put_key(
-        "cairn-runner",
-        "SOMEBODYELSE",
-        "another-secret",
-        &json!({ "metadata": { "name": "cairn-runner", "labels": { "team": "a" } } }),
-    );
+    let root_again = api.key("cairn-root").unwrap();
+    assert_eq!((api.key("cairn-runner").unwrap(), &root_again), (runner.clone(), &root));
+    // A Secret that holds another one's key gets its own back; what else it holds stays.
+    let labels = json!({ "metadata": { "name": "cairn-runner", "labels": { "team": "a" } } });
+    api.put_key("cairn-runner", &root_again.0, &root_again.1, &labels);
     again.hangup();
     until(|| api.key("cairn-runner").as_ref() == Some(&runner));
     assert_eq!(api.object("secrets", "cairn-runner").unwrap()["metadata"]["labels"]["team"], "a");
+    // A key that nobody has is a rotation: it is in force, the former is not, and nothing is written.
+    let rotated = ("ROTATED".to_owned(), "another-secret".to_owned());
+    api.put_key("cairn-runner", &rotated.0, &rotated.1, &labels);
+    changes(&api);
+    again.hangup();
+    until(|| works(&again, &rotated));
+    assert!(!works(&again, &runner));
+    assert_eq!((api.key("cairn-runner").unwrap(), changes(&api)), (rotated, Vec::new()));
     assert!(!again.log().contains("another-secret"));
     assert_eq!(again.stop().code(), Some(0));
 }
@@ -159,7 +164,8 @@ fn the_store_serves_while_kubernetes_refuses_and_the_missing_verb_is_named() {
     until(|| api.key("cairn-runner").is_some());
 
     // What cannot be written is told.
-    api.put_key("cairn-runner", "SOMEBODYELSE", "another-secret", &json!({ "immutable": true }));
+    let (access_key, secret) = api.key("cairn-root").unwrap();
+    api.put_key("cairn-runner", &access_key, &secret, &json!({ "immutable": true }));
     server.hangup();
     until(|| server.log().contains("field is immutable") && server.log().contains("delete it"));
     assert!(!server.log().contains("-token"));

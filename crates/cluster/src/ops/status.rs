@@ -71,6 +71,9 @@ pub struct NarrowReport {
     pub segments: usize,
 }
 
+/// Of a disk that the store has and the configuration does not.
+const GIVEN_NOWHERE: &str = "no folder that the server was given holds it";
+
 /// Segments of one profile that a status counts at most.
 pub const NARROW_COUNTED_MAX: usize = 100_000;
 const PAGE: usize = 1000;
@@ -216,7 +219,7 @@ impl Engine {
         for row in map.standing_disks() {
             let folder = PathBuf::from(&row.folder);
             if !reports.iter().any(|report| report.id == Some(row.id) || report.folder == folder) {
-                reports.push(away(Some(row.id), folder, "away", String::new()));
+                reports.push(away(Some(row.id), folder, "away", GIVEN_NOWHERE.to_owned()));
             }
         }
         reports

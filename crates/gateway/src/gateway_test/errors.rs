@@ -323,6 +323,7 @@ async fn headers_that_ask_for_what_is_not_there_are_refused() {
         .header("x-amz-user-agent", "sdk/1")
         .header("x-amz-meta-a", "b")
         .header("x-amz-sdk-checksum-algorithm", "CRC32")
+        .header("x-amz-checksum-crc32", "jNwWgw==")
         .header("amz-sdk-invocation-id", "1")
         .header("x-amzn-trace-id", "Root=1")
         .body("x");

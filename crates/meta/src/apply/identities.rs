@@ -50,10 +50,26 @@ pub(super) fn put(context: &mut Context<'_, '_>, identity: &IdentityRow, must_be
 /// `DeclareIdentity`.
 pub(super) fn declare(context: &mut Context<'_, '_>, name: &str, identity: &IdentityRow) -> Applied<Reply> {
     require((1..=NAME_BYTES_MAX).contains(&name.len()), "the name of an access key has 1 to 128 bytes")?;
+    remove_former(context, name, &identity.access_key)?;
     put(context, identity, false)?;
     let row = IdentityNameRow { name: name.to_owned(), access_key: identity.access_key.clone() };
     context.put(keys::identity_name(name), row)?;
     Ok(Reply::Done)
+}
+
+/// The key that the name stood for goes with the same command: no crash leaves both in force. A root key stays, since the
+/// name says only which of them is published.
+fn remove_former(context: &mut Context<'_, '_>, name: &str, access_key: &str) -> Applied<()> {
+    let Some(named) = context.load::<IdentityNameRow>(&keys::identity_name(name))? else { return Ok(()) };
+    let former = keys::identity(&named.value.access_key);
+    if named.value.access_key != access_key
+        && let Some(row) = context.load::<IdentityRow>(&former)?
+        && row.value.scope != Scope::Root
+    {
+        unlink(context, &row.value)?;
+        context.rows.delete(former);
+    }
+    Ok(())
 }
 
 /// Records that the key belongs to the bucket it is limited to, which must be there.
@@ -186,9 +202,23 @@ mod tests {
         let names = world.query().identity_names(None, 9).unwrap();
         assert_eq!(names.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["runner"]);
         assert!(world.query().identity_names(Some("runner"), 9).unwrap().is_empty());
+        world.done(declare("three", true));
+        assert!(world.query().identity("two").unwrap().is_none(), "the former key is in force no more");
+        world.done(declare("two", true));
+        let keys = world.query().identities(None, 9).unwrap();
+        assert_eq!(keys.iter().map(|row| row.access_key.as_str()).collect::<Vec<_>>(), ["two"]);
         world.done(Command::PutIdentity { identity: identity("root", Scope::Root), must_be_new: true });
         assert_eq!(refusal(world.run(declare("root", true))), Refusal::LastRoot);
+        assert!(world.query().identity("two").unwrap().is_some());
         assert_eq!(named(&world).as_deref(), Some("two"), "what is refused changes nothing");
+
+        // A name of root keys tells which one is published, and takes none away.
+        world.done(Command::PutIdentity { identity: identity("other", Scope::Root), must_be_new: true });
+        for access_key in ["root", "other"] {
+            let identity = identity(access_key, Scope::Root);
+            world.done(Command::DeclareIdentity { name: "@root".to_owned(), identity });
+        }
+        assert!(world.query().identity("root").unwrap().is_some());
     }
 
     #[test]

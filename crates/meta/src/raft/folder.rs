@@ -123,7 +123,7 @@ fn look(path: &Path, cluster_id: u128) -> Result<Found, MetaError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(MetaError::folder(path, format!("its {MARKER} cannot be read: {error}"))),
     };
-    let damaged = || MetaError::folder(path, format!("its {MARKER} is damaged; put the folder back whole from a copy"));
+    let damaged = || MetaError::damaged_folder(path, format!("its {MARKER} is damaged"));
     let mut lines = text.lines();
     if lines.next() != Some(TITLE) {
         return Err(damaged());

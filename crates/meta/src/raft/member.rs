@@ -151,9 +151,8 @@ impl Member {
         let gauge = log.gauge();
         let links = Links { network: network.clone(), own: voter };
         let raft = Raft::new(voter, Arc::new(config), links, log, StateMachine::new(Arc::clone(&state))).await;
-        let raft = raft.map_err(|error| {
-            MetaError::folder(&path, format!("the log and the rows do not fit: {error}; put the folder back whole"))
-        })?;
+        let raft = raft
+            .map_err(|error| MetaError::damaged_folder(&path, format!("the log and the rows do not fit: {error}")))?;
         network.join(voter, raft.clone());
         let group = Group { own: voter, raft: raft.clone(), network: network.clone() };
         let proposer = Proposer::start(group.clone(), rules.encode);
@@ -255,10 +254,10 @@ impl Stores {
     fn open(options: &MemberOptions, apply: ApplyEntry) -> Result<Self, MetaError> {
         let path = &options.folder;
         let refuse = |what: &str, error: &io::Error| {
-            let advice = "nothing was changed; put the folder back whole from a copy";
-            MetaError::folder(path, format!("{what} cannot be opened: {error}; {advice}"))
+            MetaError::damaged_folder(path, format!("{what} cannot be opened: {error}"))
         };
-        let space = |source| SpaceGuard::new(source).map(Arc::new).map_err(|error| refuse("the file system", &error));
+        let unseen = |error: io::Error| MetaError::folder(path, format!("its file system cannot be seen: {error}"));
+        let space = |source| SpaceGuard::new(source).map(Arc::new).map_err(unseen);
         if options.memory {
             let state = StateShared::memory(apply).map_err(|error| refuse("the rows", &error))?;
             let log = LogStore::memory(Arc::new(|_| Ok(u64::MAX))).map_err(|error| refuse("the log", &error))?;

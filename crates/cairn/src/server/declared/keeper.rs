@@ -8,7 +8,8 @@ use cairn_cluster::Engine;
 use cairn_meta::Clock;
 use tokio::{
     signal::unix::Signal,
-    time::{Instant, sleep_until},
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,20 @@ use crate::{
 
 /// How often the configuration file is looked at: Kubernetes swaps a link, which no signal tells.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the start waits for files: what comes later is told, and the store serves meanwhile.
+const START_MAX: Duration = Duration::from_secs(10);
+
+/// Why a round may be due.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// SIGHUP.
+    Asked,
+    /// The configuration file may have changed.
+    Look,
+    /// Its time has come.
+    Due,
+}
 
 /// What a keeper works with.
 pub(in super::super) struct KeeperParts {
@@ -52,8 +67,11 @@ pub(in super::super) struct Keeper {
 
 impl Keeper {
     /// Makes a keeper of what the configuration declares.
-    pub(in super::super) fn new(config: &Config, parts: KeeperParts) -> Self {
-        let text = config.file.as_deref().and_then(|file| read_file(file).ok());
+    pub(in super::super) async fn new(config: &Config, parts: KeeperParts) -> Self {
+        let text = match config.file.as_deref() {
+            Some(file) => read_file(file).await.ok(),
+            None => None,
+        };
         let mut rest = text.as_deref().and_then(|text| Settings::from_toml(text).ok()).unwrap_or_default();
         rest.take_declared();
         let store = Store {
@@ -78,7 +96,9 @@ impl Keeper {
     /// Makes what needs nobody else: it is there when the server says that it is ready.
     pub(in super::super) async fn start(&mut self) {
         // What fails is tried again by the first round, which tells it too.
-        self.own_part().await;
+        if timeout(START_MAX, self.own_part()).await.is_err() {
+            tracing::warn!("a file of a declared key does not answer: the server starts without waiting for it");
+        }
         match self.store.left_over(&self.declared.keys).await {
             Ok(left) => left.iter().for_each(|(name, access_key)| {
                 tracing::info!(
@@ -102,18 +122,18 @@ impl Keeper {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            let cause = tokio::select! {
                 () = stop.cancelled() => return,
-                // A round follows in any case: what was declared before may need one.
-                _ = hangup.recv() => { self.reload_as_asked(); }
-                _ = look.tick() => if !self.reload() { continue },
-                () = due => {}
-            }
-            let round = tokio::select! {
-                () = stop.cancelled() => return,
-                whole = self.round() => whole,
+                _ = hangup.recv() => Cause::Asked,
+                _ = look.tick() => Cause::Look,
+                () = due => Cause::Due,
             };
-            self.pace.round(round);
+            let whole = tokio::select! {
+                () = stop.cancelled() => return,
+                whole = self.round_for(cause) => whole,
+            };
+            let Some(whole) = whole else { continue };
+            self.pace.round(whole);
             next = self.pace.wait().map(|wait| Instant::now() + wait);
             if next.is_none() {
                 tracing::error!(
@@ -121,6 +141,17 @@ impl Keeper {
                 );
             }
         }
+    }
+
+    /// A round, if there is cause for one.
+    async fn round_for(&mut self, cause: Cause) -> Option<bool> {
+        match cause {
+            // A round follows in any case: what was declared before may need one.
+            Cause::Asked => self.reload_as_asked().await,
+            Cause::Look if !self.reload().await => return None,
+            Cause::Look | Cause::Due => {}
+        }
+        Some(self.round().await)
     }
 
     /// One round. True if all is as it is declared.
@@ -144,9 +175,11 @@ impl Keeper {
         }
         for key in self.declared.keys.iter().filter(|key| key.secret.is_none()) {
             let kept = async {
-                let found = key.file.as_deref().map(key_in_file).transpose()?.flatten();
+                let Some(file) = key.file.clone() else { return self.store.key(key, None).await.map(drop) };
+                let path = file.clone();
+                let found = off_threads(move || key_in_file(&path)).await?;
                 let pair = self.store.key(key, found.as_ref()).await?;
-                key.file.as_deref().map_or(Ok(()), |file| publish_to_file(file, &pair, found.as_ref()))
+                off_threads(move || publish_to_file(&file, &pair, found.as_ref())).await
             };
             whole &= told(&kept.await.with_context(|| format!("key {}", key.name)));
         }
@@ -160,7 +193,8 @@ impl Keeper {
         }
         let mut whole = true;
         if let Some(name) = self.declared.ca_config_map() {
-            match read_ca(&self.config) {
+            let config = self.config.clone();
+            match off_threads(move || read_ca(&config)).await {
                 Ok(pem) => whole &= alone(publish_ca(&self.client, name, &pem).await)?,
                 Err(error) => whole &= told(&Err(error)),
             }
@@ -200,9 +234,9 @@ impl Keeper {
     }
 
     /// Takes a changed configuration file. True if there is one.
-    fn reload(&mut self) -> bool {
+    async fn reload(&mut self) -> bool {
         let Some(file) = self.config.file.clone() else { return false };
-        match read_file(&file) {
+        match read_file(&file).await {
             Ok(text) if self.refused.as_ref() == Some(&text) => false,
             Ok(text) => self.take_changed(&file, text),
             Err(error) => {
@@ -214,14 +248,14 @@ impl Keeper {
     }
 
     /// The same for SIGHUP: whoever sends it gets an answer in the log, also to a file that was refused before.
-    fn reload_as_asked(&mut self) {
+    async fn reload_as_asked(&mut self) {
         let Some(file) = self.config.file.clone() else {
             return tracing::warn!(
                 "SIGHUP: the server was started without a configuration file, there is none to read"
             );
         };
         tracing::info!(file = %file.display(), "SIGHUP: the configuration is read");
-        match read_file(&file) {
+        match read_file(&file).await {
             Ok(text) => {
                 self.take_changed(&file, text);
             }
@@ -284,8 +318,14 @@ impl Keeper {
     }
 }
 
-fn read_file(file: &Path) -> Result<String> {
-    small_file::read(file).with_context(|| format!("read {}", file.display()))
+async fn read_file(file: &Path) -> Result<String> {
+    let path = file.to_owned();
+    off_threads(move || small_file::read(&path).with_context(|| format!("read {}", path.display()))).await
+}
+
+/// Files may lie on a server that does not answer: those who wait for it are no threads that serve requests.
+async fn off_threads<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work).await.context("work on a file")?
 }
 
 fn not_taken(error: &anyhow::Error) {

@@ -7,10 +7,12 @@ use cairn_meta::Scope;
 pub(super) enum Found {
     /// None, or none that could be a key.
     Nothing,
-    /// One whose access key the store has.
-    Known,
-    /// One that the store does not have.
-    Unknown,
+    /// The pair that the store has under this name.
+    Own,
+    /// One whose access key is another's.
+    Foreign,
+    /// One whose access key nobody has, or another secret for the own one.
+    Fresh,
 }
 
 /// What the store has under a declared name.
@@ -31,7 +33,8 @@ pub(super) enum KeyPlan {
     Keep,
     /// Other limits for the same key and secret.
     Change,
-    /// The pair that was found becomes the key: an operator gave his own, or the volumes are new and the Secret is not.
+    /// The pair that was found becomes the key: an operator gave his own, or another in the place of the one in force, or
+    /// the volumes are new and the Secret is not.
     Adopt,
     /// A new pair. A key that was removed comes back as another one: whoever removed it may know why, so that the old
     /// pair is not adopted from where it was published.
@@ -41,9 +44,9 @@ pub(super) enum KeyPlan {
 /// Decides.
 pub(super) fn plan_key(wanted: &Scope, stored: Stored<'_>, found: Found) -> KeyPlan {
     match (stored, found) {
+        (Stored::Never | Stored::Key(_), Found::Fresh) => KeyPlan::Adopt,
         (Stored::Key(scope), _) if scope == wanted => KeyPlan::Keep,
         (Stored::Key(_), _) => KeyPlan::Change,
-        (Stored::Never, Found::Unknown) => KeyPlan::Adopt,
         (Stored::Never | Stored::Removed, _) => KeyPlan::Draw,
     }
 }
@@ -58,13 +61,15 @@ mod tests {
         let wanted = scope("", true);
         for (stored, found, plan) in [
             (Stored::Never, Found::Nothing, KeyPlan::Draw),
-            (Stored::Never, Found::Known, KeyPlan::Draw),
-            (Stored::Never, Found::Unknown, KeyPlan::Adopt),
-            (Stored::Removed, Found::Unknown, KeyPlan::Draw),
-            (Stored::Key(&wanted), Found::Unknown, KeyPlan::Keep),
+            (Stored::Never, Found::Foreign, KeyPlan::Draw),
+            (Stored::Never, Found::Fresh, KeyPlan::Adopt),
+            (Stored::Removed, Found::Fresh, KeyPlan::Draw),
+            (Stored::Key(&wanted), Found::Own, KeyPlan::Keep),
+            (Stored::Key(&wanted), Found::Foreign, KeyPlan::Keep),
             (Stored::Key(&wanted), Found::Nothing, KeyPlan::Keep),
-            (Stored::Key(&scope("p/", true)), Found::Known, KeyPlan::Change),
-            (Stored::Key(&scope("", false)), Found::Unknown, KeyPlan::Change),
+            (Stored::Key(&wanted), Found::Fresh, KeyPlan::Adopt),
+            (Stored::Key(&scope("p/", true)), Found::Own, KeyPlan::Change),
+            (Stored::Key(&scope("", false)), Found::Fresh, KeyPlan::Adopt),
         ] {
             assert_eq!(plan_key(&wanted, stored, found), plan, "{stored:?} {found:?}");
         }

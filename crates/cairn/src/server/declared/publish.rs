@@ -91,6 +91,13 @@ pub(super) fn publish_to_file(path: &Path, key: &KeyPair, found: Option<&KeyPair
         return Ok(());
     }
     credentials_file::write(path, key)?;
-    tracing::info!(file = %path.display(), access_key = key.access_key, "key written");
+    let (file, access_key) = (path.display(), &key.access_key);
+    match found {
+        Some(other) => {
+            let replaced = &other.access_key;
+            tracing::warn!(%file, access_key, replaced, "the file held another key: it is replaced");
+        }
+        None => tracing::info!(%file, access_key, "key written"),
+    }
     Ok(())
 }

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use cairn_cluster::{Engine, EngineError, ProfileChoice};
 use cairn_meta::{
-    BucketRow, BucketSettings, Clock, Command, EtagKind, IdentityRow, MetaError, MetaView, ProfileRow, ProfileWish,
-    Scope, SettingsChange,
+    BucketRow, BucketSettings, Clock, Command, EtagKind, IdentityRow, MetaView, ProfileRow, ProfileWish, Scope,
+    SettingsChange,
 };
 use tokio::task::spawn_blocking;
 
@@ -29,7 +29,8 @@ struct KeyRows {
     /// Whether its name stood for a key at any time.
     is_named: bool,
     key: Option<IdentityRow>,
-    found: Found,
+    /// Whether the access key that was found is somebody's.
+    found_is_known: bool,
 }
 
 /// The store's side of a round.
@@ -93,7 +94,7 @@ impl Store {
             (true, None) => Stored::Removed,
             (true, Some(row)) => Stored::Key(&row.scope),
         };
-        let plan = plan_key(&scope, stored, rows.found);
+        let plan = plan_key(&scope, stored, self.found(found, &rows)?);
         match (plan, rows.key, found) {
             (KeyPlan::Keep, Some(row), _) => self.pair_of(&row),
             (KeyPlan::Change, Some(row), _) => {
@@ -102,9 +103,17 @@ impl Store {
                 self.declare(name, IdentityRow { scope, ..row }).await?;
                 Ok(key)
             }
-            (KeyPlan::Adopt, _, Some(found)) => {
-                tracing::info!(key = name, access_key = found.access_key, "the key that was found published is taken");
-                self.declare(name, self.new_row(found, scope, "declared")?).await?;
+            (KeyPlan::Adopt, former, Some(found)) => {
+                let replaced = former.as_ref().map(|row| row.access_key.clone());
+                tracing::info!(
+                    key = name,
+                    access_key = found.access_key,
+                    replaced,
+                    "the key that was found published is taken"
+                );
+                // What was switched off by hand stays so.
+                let enabled = former.is_none_or(|row| row.enabled);
+                self.declare(name, IdentityRow { enabled, ..self.new_row(found, scope, "declared")? }).await?;
                 Ok(found.clone())
             }
             _ => {
@@ -124,11 +133,23 @@ impl Store {
         let read = move |view: &MetaView| {
             let named = view.identity_name(&name)?;
             let key = named.as_ref().map(|named| view.identity(&named.access_key)).transpose()?.flatten();
-            let found = found_in(view, found.as_deref())?;
+            let found_is_known = found.as_deref().map(|found| view.identity(found)).transpose()?.flatten().is_some();
             let bucket_is_there = view.bucket(&bucket)?.is_some();
-            Ok(KeyRows { bucket_is_there, is_named: named.is_some(), key, found })
+            Ok(KeyRows { bucket_is_there, is_named: named.is_some(), key, found_is_known })
         };
         Ok(view.fetch(read).await?)
+    }
+
+    /// What a pair that was found is to the declared key.
+    fn found(&self, found: Option<&KeyPair>, rows: &KeyRows) -> Result<Found> {
+        let Some(found) = found else { return Ok(Found::Nothing) };
+        let own = rows.key.as_ref().filter(|row| row.access_key == found.access_key);
+        Ok(match own {
+            Some(row) if self.pair_of(row)? == *found => Found::Own,
+            Some(_) => Found::Fresh,
+            None if rows.found_is_known => Found::Foreign,
+            None => Found::Fresh,
+        })
     }
 
     /// The root key that is to be published. `found` lies there: in a store whose root key was never published it
@@ -138,16 +159,16 @@ impl Store {
         let access_key = found.map(|found| found.access_key.clone());
         let read = move || {
             let named = view.identity_name(ROOT_NAME)?;
-            let found = found_in(&view, access_key.as_deref())?;
-            Ok::<_, anyhow::Error>((named, found, root_rows(&view)?))
+            let found_is_known = access_key.map(|found| view.identity(&found)).transpose()?.flatten().is_some();
+            Ok::<_, anyhow::Error>((named, found_is_known, root_rows(&view)?))
         };
-        let (named, found_state, roots) = spawn_blocking(read).await.context("read the root keys")??;
+        let (named, found_is_known, roots) = spawn_blocking(read).await.context("read the root keys")??;
         let enabled: Vec<&IdentityRow> = roots.rows.iter().filter(|row| row.enabled).collect();
         let named_row = named.as_ref().and_then(|named| enabled.iter().find(|row| row.access_key == named.access_key));
         if let Some(row) = named_row {
             return self.pair_of(row);
         }
-        if let (None, Found::Unknown, Some(found), false) = (&named, found_state, found, self.root_is_given) {
+        if let (None, false, Some(found), false) = (&named, found_is_known, found, self.root_is_given) {
             self.adopt_root(found, &roots.rows).await?;
             return Ok(found.clone());
         }
@@ -205,11 +226,6 @@ impl Store {
     fn pair_of(&self, row: &IdentityRow) -> Result<KeyPair> {
         Ok(KeyPair { access_key: row.access_key.clone(), secret: self.sealer.open(&row.sealed_secret)? })
     }
-}
-
-fn found_in(view: &MetaView, access_key: Option<&str>) -> Result<Found, MetaError> {
-    let Some(access_key) = access_key else { return Ok(Found::Nothing) };
-    Ok(if view.identity(access_key)?.is_some() { Found::Known } else { Found::Unknown })
 }
 
 /// What is declared is the whole of it: what is not named has its default.
