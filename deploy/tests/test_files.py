@@ -60,6 +60,18 @@ def test_the_image_s_configuration_leaves_the_environment_its_say():
     assert dockerfile.configuration()["Cmd"] == ["server", "--config", "/etc/cairn/cairn.toml"]
 
 
+def test_what_is_encrypted_is_said_alike_everywhere():
+    """Who reads one page alone must not take more, or less, for encrypted than the others say."""
+    def text(page):
+        return " ".join((chart.ROOT / page).read_text().lower().split())
+
+    assert "| secrets of access keys, small objects | encrypted in the metadata" in text("README.md")
+    assert "| other objects at rest | not encrypted yet |" in text("README.md")
+    for page in ("deploy/helm/cairn/README.md", "docs/gitlab-runner.md"):
+        assert "objects over 16 kib are not encrypted at rest yet" in text(page), page
+    assert "secrets of access keys, and objects up to 16 kib, lie encrypted in the metadata" in text("deploy/helm/cairn/README.md")
+
+
 def test_the_component_is_one():
     """What GitLab demands of a component, as far as it can be seen without it: its place, its head, its inputs, its jobs."""
     folder = DEPLOY / "gitlab" / "templates"

@@ -4,7 +4,9 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
 
 import yaml
 
@@ -40,6 +42,24 @@ def template(values=None, release=RELEASE, namespace=NAMESPACE, kube_version=KUB
 def manifests(values=None, **kwargs):
     """The rendered manifests as objects."""
     return [found for found in yaml.safe_load_all(template(values, **kwargs)) if found]
+
+
+@functools.cache
+def _notes(values, release, namespace):
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "cairn"
+        shutil.copytree(CHART, copy)
+        notes = copy / "templates" / "NOTES.txt"
+        wrapped = '{{- define "notes" -}}\n' + notes.read_text() + '{{- end }}\n{{ dict "kind" "Notes" "notes" (include "notes" .) | toJson }}\n'
+        notes.rename(copy / "templates" / "notes.yaml").write_text(wrapped)
+        words = [HELM, "template", release, copy, "--namespace", namespace, "--values", "-", "--kube-version", KUBERNETES]
+        (found,) = yaml.safe_load_all(command(*words, "--show-only", "templates/notes.yaml", given=values))
+        return found["notes"]
+
+
+def notes(values=None, release=RELEASE, namespace=NAMESPACE):
+    """What `helm install` prints. It asks a cluster first, so the notes are rendered as a manifest, in a copy of the chart."""
+    return _notes(json.dumps(values or {}), release, namespace)
 
 
 def one(objects, kind, name=None):

@@ -3,6 +3,7 @@
 (value, values to set, text that must be there then and not without them, more values to set both times)
 """
 
+SIX_DISKS = {"disks": {"count": 6}}
 MONITOR = {"monitoring": {"serviceMonitor": {"enabled": True}}}
 RULES = {"monitoring": {"rules": {"enabled": True}}}
 DASHBOARD = {"monitoring": {"dashboard": {"enabled": True}}}
@@ -37,11 +38,11 @@ EFFECTS = [
     ("disks.storageClasses", {"disks": {"storageClasses": ["one"]}}, "storageClassName: one"),
     ("meta.size", {"meta": {"size": "77Gi"}}, "storage: 77Gi"),
     ("meta.storageClass", {"meta": {"storageClass": "safe"}}, "storageClassName: safe"),
-    ("profile", {"profile": "4+2"}, 'profile = "4+2"'),
+    ("profile", {"profile": "4+2"}, 'profile = "4+2"', SIX_DISKS),
     ("buckets[].name", bucket() | {"buckets": [{"name": "gitlab-cache"}, {"name": "other"}]}, 'name = "other"'),
     ("buckets[].cache", bucket(cache=False), "cache = false"),
     ("buckets[].quota", bucket(quota="7TiB"), 'quota = "7TiB"'),
-    ("buckets[].profile", bucket(profile="5+1"), 'profile = "5+1"'),
+    ("buckets[].profile", bucket(profile="5+1"), 'profile = "5+1"', SIX_DISKS),
     ("buckets[].etag", bucket(etag="fast"), 'etag = "fast"'),
     ("keys[].name", {"keys": [{"name": "ci", "bucket": "gitlab-cache"}]}, "- cairn-ci"),
     ("keys[].bucket", bucket() | key() | {"buckets": [{"name": "zoo"}], "keys": [{"name": "runner", "bucket": "zoo"}]},
@@ -71,7 +72,8 @@ EFFECTS = [
     ("logging.format", {"logging": {"format": "text"}}, 'log-format = "text"'),
     ("logging.level", {"logging": {"level": "debug"}}, 'log-level = "debug"'),
     ("config", {"config": {"presign-expires-max": "14d"}}, 'presign-expires-max = "14d"'),
-    ("config", {"config": {"some-number": 12}}, "some-number = 12\n"),
+    ("config", {"config": {"request-memory": 134217728}}, "request-memory = 134217728\n"),
+    ("config", {"config": {"storage-class": ["REDUCED_REDUNDANCY=1+0"]}}, 'storage-class = ["REDUCED_REDUNDANCY=1+0"]'),
     ("extraEnv", {"extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}]}, "name: RUST_BACKTRACE"),
     ("serviceAccount.create", {"serviceAccount": {"create": False, "name": "given"}}, "serviceAccountName: given"),
     ("serviceAccount.name", {"serviceAccount": {"name": "other"}}, "serviceAccountName: other"),
@@ -95,6 +97,7 @@ EFFECTS = [
     ("ingress.tlsSecret", {"ingress": {"tlsSecret": "edge"}}, "secretName: edge", INGRESS),
     ("gateway.kind", ROUTE, "kind: TLSRoute"),
     ("gateway.kind", {"gateway": {"kind": "HTTPRoute"}}, "kind: BackendTLSPolicy", ROUTE),
+    ("gateway.kind", {"gateway": {"kind": "HTTPRoute"}}, "wellKnownCACertificates: System", ROUTE, CERT_MANAGER, PUBLIC),
     ("gateway.parentRefs", {"gateway": {"parentRefs": [{"name": "inner"}]}}, "- name: inner", ROUTE),
     ("gateway.hostnames", {"gateway": {"hostnames": ["cache.lan"]}}, "- cache.lan", ROUTE),
     ("monitoring.serviceMonitor.enabled", MONITOR, "kind: ServiceMonitor"),
@@ -153,3 +156,49 @@ FIXED = [
     ("podSecurityContext.fsGroupChangePolicy", {"podSecurityContext": {"fsGroupChangePolicy": "Always"}}),
     ("securityContext.allowPrivilegeEscalation", {"securityContext": {"allowPrivilegeEscalation": True}}),
 ]
+
+# Values that a server would not start with: what the chart says of them, and the same in the server's file.
+REFUSED_BY_THE_SERVER = [
+    ({"profile": "4+2"}, "profile: 4+2 needs 6 disks, there are 1", 'profile = "4+2"'),
+    ({"profile": "17+0", "disks": {"count": 64}}, "profile", 'profile = "17+0"'),
+    ({"profile": "4+9", "disks": {"count": 64}}, "profile", 'profile = "4+9"'),
+    ({"profile": "0+1"}, "profile", 'profile = "0+1"'),
+    (bucket(profile="1+1"), "buckets: gitlab-cache: profile: 1+1 needs 2 disks", '[[bucket]]\nname = "abc"\nprofile = "1+1"'),
+    (bucket(profile="1+9"), "profile", '[[bucket]]\nname = "abc"\nprofile = "1+9"'),
+    ({"buckets": [{"name": "gitlab-cache"}, {"name": "gitlab-cache", "cache": True}]}, "buckets: gitlab-cache is declared twice",
+     '[[bucket]]\nname = "abc"\n[[bucket]]\nname = "abc"\ncache = true'),
+    ({"keys": [{"name": "a", "bucket": "gitlab-cache", "secret": "s"}, {"name": "a", "bucket": "gitlab-cache", "secret": "t"}]},
+     "keys: a is declared twice", "".join(f'[[key]]\nname = "a"\nbucket = "abc"\nfile = "/{name}"\n' for name in "st")),
+    (key(prefix="ü" * 513), "has 1026 bytes", f'[[key]]\nname = "a"\nbucket = "abc"\nfile = "/a"\nprefix = "{"ü" * 513}"'),
+    (key(prefix="a\0b"), "prefix", '[[key]]\nname = "a"\nbucket = "abc"\nfile = "/a"\nprefix = "a\\u0000b"'),
+    (key(secret="a..b"), "secret", '[[key]]\nname = "a"\nbucket = "abc"\nsecret = "a..b"\n[kubernetes]'),
+    ({"config": {"some-number": 12}}, "some-number", "some-number = 12"),
+    ({"config": {"presign-expires-max": "14 days"}}, "presign-expires-max", 'presign-expires-max = "14 days"'),
+    ({"config": {"presign-expires-max": "0s"}}, "presign-expires-max", 'presign-expires-max = "0s"'),
+    ({"config": {"snapshot-every": "daily"}}, "snapshot-every", 'snapshot-every = "daily"'),
+    ({"config": {"request-memory": 1024}}, "request-memory", "request-memory = 1024"),
+    ({"config": {"storage-class": ["STANDARD=1+0"]}}, "storage-class", 'storage-class = ["STANDARD=1+0"]'),
+    ({"config": {"storage-class": ["COLD=5+1"]}}, "storage-class COLD: 5+1 needs 6 disks", 'storage-class = ["COLD=5+1"]'),
+    ({"config": {"kubernetes-api": "https://api:1/path"}}, "kubernetes-api", 'kubernetes-api = "https://api:1/path"'),
+    ({"tls": {"names": ["a..b"]}}, "names", 'tls-name = ["a..b"]'),
+    ({"s3Domains": ["-a.lan"]}, "s3Domains", 's3-domain = ["-a.lan"]'),
+]
+TAKEN_BY_THE_SERVER = [
+    ({"profile": "16+8", "disks": {"count": 24}}, None),
+    ({"config": {"presign-expires-max": "14d", "snapshot-every": "0s", "request-memory": "1 gib"}},
+     'presign-expires-max = "14d"\nsnapshot-every = "0s"\nrequest-memory = "96 mib"'),
+    ({"tls": {"names": ["*.cache.lan", "192.0.2.7", "2001:db8::7"]}}, 'tls-name = ["*.cache.lan", "192.0.2.7", "2001:db8::7"]'),
+]
+
+for _name in ("a..b", "192.168.1.20", "xn--a", "sthree-a", "amzn-s3-demo-a", "a-s3alias", "a--ol-s3", "a.mrap", "a--x-s3", "a--table-s3"):
+    REFUSED_BY_THE_SERVER.append(({"buckets": [{"name": _name}], "keys": []}, "buckets", f'[[bucket]]\nname = "{_name}"'))
+for _name in ("a.b-c", "1.2.3.4.5", "999.1.1.1", "a-xn--b", "mrap", "s3alias"):
+    TAKEN_BY_THE_SERVER.append(({"buckets": [{"name": _name}], "keys": []}, f'[[bucket]]\nname = "{_name}"'))
+for _quota in ("much", "1.5GiB", "1XiB", "16EiB", "99999999999999999999"):
+    REFUSED_BY_THE_SERVER.append((bucket(quota=_quota), "quota", f'[[bucket]]\nname = "abc"\nquota = "{_quota}"'))
+for _quota in ("none", "1PiB", "2 pb", "15EiB", "1eb", "7p", "7 E", "12kib", "12  KB", "5g", "3tB", "100 b", "100"):
+    TAKEN_BY_THE_SERVER.append((bucket(quota=_quota), f'[[bucket]]\nname = "abc"\nquota = "{_quota}"'))
+for _level in ("loud", "info,loud", "cairn_meta=loud", "", "info,"):
+    REFUSED_BY_THE_SERVER.append(({"logging": {"level": _level}}, "level", f'log-level = "{_level}"'))
+for _level in ("off", "info,cairn_meta=debug", "cairn_s3::uri=trace", "warn,openraft=info,h2=error"):
+    TAKEN_BY_THE_SERVER.append(({"logging": {"level": _level}}, f'log-level = "{_level}"'))

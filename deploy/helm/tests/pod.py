@@ -170,7 +170,8 @@ class Pod:
     def _content(self, volume):
         if "configMap" in volume:
             return chart.one(self.objects, "ConfigMap", volume["configMap"]["name"])["data"]
-        return self.api.secret(volume["secret"]["secretName"])
+        content = self.api.secret(volume["secret"]["secretName"])
+        return {} if content is None and volume["secret"].get("optional") else content
 
     def update(self, objects):
         """New manifests whose pod is the same: the kubelet changes the mounted files alone."""
@@ -218,7 +219,7 @@ class Pod:
         for name, value in self.api.address().items():
             yield name, value
         assert self.spec["enableServiceLinks"] is False, "variables of all services would have to be made"
-        for variable in self.container["env"]:
+        for variable in self.container.get("env", []):
             if "value" in variable:
                 yield variable["name"], variable["value"]
             else:
@@ -227,17 +228,20 @@ class Pod:
 
     def _inside(self, *words):
         """A command in the pod's namespaces, root, user and environment, with a container's few rights."""
-        context, pod_context = self.container["securityContext"], self.spec["securityContext"]
+        context = self.container["securityContext"]
         assert context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]}
-        user, group = pod_context["runAsUser"], pod_context["runAsGroup"]
-        rights = ["setpriv", f"--reuid={user}", f"--regid={group}", f"--groups={pod_context['fsGroup']}",
-                  "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--pdeathsig=KILL"]
         environment = [f"{name}={value}" for name, value in self._environment()]
         return ["nsenter", f"--target={self.sandbox.pid}", "--mount", "--net", "--uts", "--", "chroot", str(self.folder / "root"),
-                *rights, "env", "-i", *environment, *words]
+                *self._rights(), "env", "-i", *environment, *words]
 
-    def start(self):
-        """Starts the container and waits as the kubelet does: startup, then live and ready."""
+    def _rights(self):
+        """What makes a command one of the pod's user, with a container's few rights."""
+        context = self.spec["securityContext"]
+        return ["setpriv", f"--reuid={context['runAsUser']}", f"--regid={context['runAsGroup']}", f"--groups={context['fsGroup']}",
+                "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--pdeathsig=KILL"]
+
+    def _open(self):
+        """Makes the pod's namespaces and its root."""
         hosts = self.folder / "hosts"
         namespace = self.api.namespace
         names = [f"{self.service}{end}" for end in ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.cluster.local")]
@@ -246,7 +250,19 @@ class Pod:
         init = ["unshare", "--mount", "--uts", "--propagation", "private", sys.executable, chart.HERE / "pod_init.py", json.dumps(spec)]
         self.sandbox = subprocess.Popen(self.node.words(*init), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.sandbox.stdout.readline() == b"ready\n", "the pod's namespaces could not be made: this needs root"
+
+    def start(self):
+        """Starts the container and waits as the kubelet does: startup, then live and ready."""
+        self._open()
         return self.start_container()
+
+    def run(self):
+        """Runs a container that ends by itself; its output."""
+        self._open()
+        try:
+            return self.exec(*self.container["command"], *self.container.get("args", []))
+        finally:
+            self._close()
 
     def start_container(self):
         """Starts the container in the pod that is there, as the kubelet does after a crash."""
@@ -300,15 +316,23 @@ class Pod:
     def _close(self):
         self.sandbox.stdin.close()
         self.sandbox.wait(10)
+        self.sandbox = None
 
     def close(self):
-        """Whatever still runs ends; for the end of a test."""
+        """Whatever still runs ends, and what a container left that ended by itself; for the end of a test."""
         if self.process and self.process.poll() is None:
             self.kill()
+        elif self.sandbox:
+            self._close()
 
     def exec(self, *words):
         """`kubectl exec`."""
         return chart.command(*self._inside(*words))
+
+    def beside(self, *words):
+        """A command of a debugging container: another root, the server's processes, the pod's user and no more rights. Where
+        it says process 1, as it is in the server's namespace of processes, it is the server's number here."""
+        return chart.command(*self._rights(), *(word.replace("/proc/1/", f"/proc/{self.process.pid}/") for word in words))
 
     def status_of_process(self):
         """The lines of /proc/PID/status."""

@@ -33,6 +33,12 @@ def names(file, constant):
     return re.findall(r'"([^"]*)"', body)
 
 
+def settings():
+    """Names of the server's configuration file."""
+    (body,) = re.findall(r"struct Settings \{\n(.*?)^\}", (SOURCE / "config/settings.rs").read_text(), re.MULTILINE | re.DOTALL)
+    return {name.replace("_", "-") for name in re.findall(r"^    pub\(crate\) ([a-z0-9_]+):", body, re.MULTILINE)}
+
+
 def variables():
     """Variables of the environment that the server reads."""
     return set(re.findall(r'"(CAIRN_[A-Z0-9_]+)"', (SOURCE / "config/settings.rs").read_text()))

@@ -99,6 +99,7 @@ def nested(path, value):
     return value
 
 
+HTTP_ROUTE = {"kind": "HTTPRoute", "parentRefs": [{"name": "e"}], "hostnames": ["s.lan"]}
 REFUSED = [
     ({"bukets": []}, "bukets"),
     ({"disks": {"cuont": 2}}, "cuont"),
@@ -126,6 +127,9 @@ REFUSED = [
     ({"serviceAccount": {"create": False}}, "serviceAccount"),
     ({"service": {"type": "ExternalName"}}, "type"),
     ({"service": {"port": 70000}}, "port"),
+    ({"gateway": HTTP_ROUTE, "tls": {"mode": "secret", "secretName": "own"}}, "take TLSRoute, or tls.mode builtin"),
+    ({"tls": {"names": [f"n{number}.lan" for number in range(40)]}, "ingress": {"enabled": True, "hosts": [
+        f"h{number}.lan" for number in range(40)]}}, "64 are the most"),
     ({"config": {"disks": 6}}, "disks"),
     ({"extraEnv": [{"name": "CAIRN_TLS", "value": "off"}]}, "extraEnv"),
     ({"extraEnv": [{"name": "CAIRN_ROOT_KEY_FILE", "value": "/tmp/key"}]}, "extraEnv"),
@@ -146,6 +150,36 @@ def test_what_is_wrong_is_refused_by_its_name():
         refused(lambda: chart.template(values), word)
     for path, values in effects.FIXED:
         refused(lambda: chart.template(values), path.split(".")[-1])
+
+
+def test_each_setting_of_the_server_is_a_value_or_can_be_set():
+    """`config` knows what the server knows and the chart does not set itself; a new setting is decided about here."""
+    known = set(json.loads((chart.CHART / "values.schema.json").read_text())["properties"]["config"]["properties"])
+    of_the_chart = {"data", "meta", "disk", "disks", "tls", "tls-name", "s3-domain", "s3-listen", "profile", "shutdown-limit", "log-format",
+                    "log-level", "root-key-file", "bucket", "key", "kubernetes"}
+    assert known | of_the_chart == server.settings() and not known & of_the_chart, known ^ server.settings() ^ of_the_chart
+
+
+def test_what_the_server_would_refuse_at_its_start_is_refused():
+    """A start that fails takes the store away: helm has to say it. test_pod.py asks the server whether it agrees."""
+    for values, word, _ in effects.REFUSED_BY_THE_SERVER:
+        refused(lambda: chart.template(values), word)
+    for values, _ in effects.TAKEN_BY_THE_SERVER:
+        chart.template(values)
+
+
+def test_a_gateway_never_speaks_plain_http_to_a_port_of_tls():
+    modes = [{"mode": "builtin"}, {"mode": "certManager", "certManager": {"issuerRef": {"name": "ca"}}},
+             {"mode": "certManager", "certManager": {"issuerRef": {"name": "acme"}, "publishCa": False}}, {"mode": "off"}]
+    for tls in modes:
+        objects = chart.manifests({"gateway": HTTP_ROUTE, "tls": tls})
+        policies = [item["spec"] for item in objects if item["kind"] == "BackendTLSPolicy"]
+        assert len(policies) == (0 if tls["mode"] == "off" else 1), tls
+        for policy in policies:
+            validation = policy["validation"]
+            if tls["mode"] == "certManager":
+                assert validation["hostname"] in certificate_names(objects)[0], validation
+            assert ("wellKnownCACertificates" in validation) == (tls.get("certManager", {}).get("publishCa") is False), validation
 
 
 def test_settings_with_values_of_their_own_are_set_nowhere_else():

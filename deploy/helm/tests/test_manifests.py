@@ -1,6 +1,7 @@
 """Rendered manifests against the schemas of Kubernetes' versions and of the operators' kinds."""
 
 import copy
+import re
 
 import jsonschema
 import kubernetes_validate
@@ -102,6 +103,32 @@ def test_the_pod_fits_the_restricted_standard():
             context = container["securityContext"]
             assert context["capabilities"] == {"drop": ["ALL"]} and context["allowPrivilegeEscalation"] is False, name
             assert context["readOnlyRootFilesystem"] is True, name
+
+
+def recovery_pod():
+    """The pod of the README that brings lost metadata back."""
+    text = (chart.CHART / "README.md").read_text()
+    (block,) = re.findall(r"^    apiVersion: v1\n    kind: Pod\n(?:    .*\n)+", text, re.MULTILINE)
+    return yaml.safe_load(block)
+
+
+def test_the_recovery_pod_of_the_readme_has_what_the_server_has():
+    """Its volumes, its user and its image, for the release that the README is about."""
+    pod, stateful = recovery_pod(), chart.one(chart.manifests(), "StatefulSet")
+    for version in VERSIONS:
+        kubernetes_validate.validate(pod, version, strict=True)
+    template = stateful["spec"]["template"]["spec"]
+    (server,), (recover,) = template["containers"], pod["spec"]["containers"]
+    assert pod["spec"]["securityContext"] == template["securityContext"]
+    assert all(recover[name] == server[name] for name in ("image", "env", "volumeMounts")), recover
+    assert recover["command"] == server["command"] + ["recover"] + server["args"][1:]
+    claims = {claim["metadata"]["name"]: f"{claim['metadata']['name']}-{stateful['metadata']['name']}-0"
+              for claim in stateful["spec"]["volumeClaimTemplates"]}
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    assert {name: volumes.pop(name)["persistentVolumeClaim"]["claimName"] for name in claims} == claims
+    assert [volumes.pop("config")] == template["volumes"] and set(volumes) == {"key"}
+    for container in pod["spec"]["initContainers"] + pod["spec"]["containers"]:
+        assert container["securityContext"] == server["securityContext"], container["name"]
 
 
 def test_parts_point_at_each_other():

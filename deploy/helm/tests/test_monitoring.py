@@ -12,9 +12,9 @@ import chart
 PROMTOOL = chart.TOOLS / "bin" / "promtool"
 RUNBOOKS = chart.ROOT / "docs" / "runbooks"
 ENABLED = {"monitoring": {"rules": {"enabled": True}, "dashboard": {"enabled": True}}}
-# Of Prometheus itself and of the kubelet.
-FOREIGN = {"up", "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
-METRIC = re.compile(r"\b((?:cairn|kubelet)_[a-z0-9_]+|up(?=\{))")
+# Of Prometheus itself. Nothing of the kubelet's: it measures no volume that is a folder of the node, as local-path's are.
+FOREIGN = {"up"}
+METRIC = re.compile(r"\b(cairn_[a-z0-9_]+|[a-z][a-z0-9_]*(?=\{))")
 
 
 def rules():
@@ -30,10 +30,17 @@ def dashboard_expressions():
     return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
 
 
+def rule_expressions():
+    return [rule["expr"] for group in rules() for rule in group["rules"]]
+
+
+def metrics_of(expressions):
+    return {name for text in expressions for name in METRIC.findall(text)}
+
+
 def metric_names():
     """All metrics that alerts and dashboard name."""
-    expressions = [rule["expr"] for group in rules() for rule in group["rules"]] + dashboard_expressions()
-    return {name for text in expressions for name in METRIC.findall(text)}
+    return metrics_of(rule_expressions() + dashboard_expressions())
 
 
 def promtool(verb, name, content, folder):
@@ -53,7 +60,6 @@ def test_prometheus_reads_the_alerts_and_the_panels():
 
 SERIES = 'job="cairn", namespace="default", pod="cairn-0"'
 DISK = SERIES + ', disk="/var/lib/cairn/disk-0"'
-CLAIM = 'namespace="default", persistentvolumeclaim="meta-cairn-0"'
 # alert: (series that make it fire, series that must not), each as {name{labels}: values a minute}
 FIRING = {
     "CairnDown": ({f"up{{{SERIES}}}": "0x400"}, {f"up{{{SERIES}}}": "1x400"}),
@@ -63,8 +69,8 @@ FIRING = {
         {f"cairn_disk_free_bytes{{{DISK}}}": "14x400", f"cairn_disk_total_bytes{{{DISK}}}": "100x400"},
         {f"cairn_disk_free_bytes{{{DISK}}}": "16x400", f"cairn_disk_total_bytes{{{DISK}}}": "100x400"}),
     "CairnMetaVolumeAlmostFull": (
-        {f"kubelet_volume_stats_available_bytes{{{CLAIM}}}": "19x400", f"kubelet_volume_stats_capacity_bytes{{{CLAIM}}}": "100x400"},
-        {f"kubelet_volume_stats_available_bytes{{{CLAIM}}}": "21x400", f"kubelet_volume_stats_capacity_bytes{{{CLAIM}}}": "100x400"}),
+        {f"cairn_meta_free_bytes{{{SERIES}}}": "19x400", f"cairn_meta_total_bytes{{{SERIES}}}": "100x400"},
+        {f"cairn_meta_free_bytes{{{SERIES}}}": "21x400", f"cairn_meta_total_bytes{{{SERIES}}}": "100x400"}),
     "CairnRepairStuck": ({f"cairn_missing_shards{{{SERIES}}}": "3x400"}, {f"cairn_missing_shards{{{SERIES}}}": "3x200 0x200"}),
     "CairnGarbageGrows": (
         {f"cairn_garbage_bytes{{{SERIES}}}": "2000000000+1000000x400"},
@@ -142,6 +148,11 @@ def test_every_metric_is_registered_in_the_server():
     assert len(known) >= 13, known
     unknown = metric_names() - known - FOREIGN
     assert not unknown, f"no such metric: {unknown}"
+
+
+def test_the_dashboard_shows_what_the_alerts_look_at():
+    unseen = metrics_of(rule_expressions()) - metrics_of(dashboard_expressions()) - FOREIGN
+    assert not unseen, f"an alert of these leads to no panel: {unseen}"
 
 
 def test_the_dashboard_is_whole():

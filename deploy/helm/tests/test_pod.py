@@ -8,13 +8,21 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import tempfile
 import time
+import tomllib
+
+import yaml
 
 import chart
+import effects
+import test_chart
+import test_manifests
 import test_monitoring
 from api import StandIn
+from cases import refused
 from pod import VOLUME_BYTES, Node, Pod, Volumes, bytes_of, dockerfile
 
 OBJECTS = chart.HERE / "objects.py"
@@ -236,6 +244,59 @@ def test_it_starts_on_local_path_and_stays_ready():
         check(there, key)
 
 
+def recovery_containers():
+    """The containers of the README's pod, in their order, each as the only one of a StatefulSet that has the pod's volumes."""
+    pod = test_manifests.recovery_pod()
+    claims = [{"metadata": {"name": volume["name"]}} for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume]
+    volumes = [volume for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" not in volume]
+    for container in pod["spec"]["initContainers"] + pod["spec"]["containers"]:
+        spec = pod["spec"] | {"containers": [container], "volumes": volumes}
+        yield {"kind": "StatefulSet", "metadata": {"name": "cairn"}, "spec": {"volumeClaimTemplates": claims, "template": {"spec": spec}}}
+
+
+def test_lost_metadata_comes_back_as_the_readme_says():
+    """With the README's own commands and its pod."""
+    with place() as there:
+        pod = there.run({})
+        key = key_of(there)
+        pod.client(key, OBJECTS, "put", BUCKET, there.folder / "acknowledged", 2)
+        pod.exec("cairn", "snapshot", "create")
+        (copy,) = re.findall(r"kubectl exec cairn-0 -c keeper -- (.*) >secret\.key\n", test_chart.README.read_text())
+        kept = pod.beside(*copy.split())
+        said = int(re.search(r"`secret\.key` has (\d+) bytes", test_chart.README.read_text())[1])
+        assert len(kept.encode()) == said, kept
+        authority = there.api.config_map("cairn-ca")
+        assert pod.stop() == 0
+        there.volumes.remove(pod.claim("meta"))
+        refused(lambda: there.run({}), "holds the disk of a cluster, but its metadata is not in /var/lib/cairn/meta")
+        there.pod.close()
+
+        configuration = [item for item in there.pod.objects if item["kind"] == "ConfigMap"]
+        key_file, recover = (Pod(configuration + [stateful], there.folder, there.node, there.api, there.volumes)
+                             for stateful in recovery_containers())
+        refused(recover.run, "the key file /var/lib/cairn/meta/keys/secret.key is gone")
+        there.api.put_secret("cairn-recover", {"secret.key": kept})
+        key_file.run()
+        assert "recovered the metadata as it was at" in recover.run()
+        there.run({})
+        wait_for(lambda: there.api.config_map("cairn-ca") != authority)
+        assert key_of(there) == key
+        print(f"   ({check(there, key)} objects came back)")
+
+        # The volume is there and its metadata is not: the runbook has another command for the pod's first container.
+        assert there.pod.stop() == 0
+        for voter in there.pod.claim("meta").glob("voter-*"):
+            shutil.rmtree(voter)
+        refused(lambda: there.run({}), "the metadata in /var/lib/cairn/meta/voter-2 is gone")
+        there.pod.close()
+        page = (test_monitoring.RUNBOOKS / "CairnDown.md").read_text()
+        key_file.container["command"] = yaml.safe_load(re.search(r"`command: (\[.*\])`", page)[1])
+        key_file.run()
+        recover.run()
+        there.run({})
+        check(there, key)
+
+
 def test_two_of_six_disks_may_go():
     six = {"disks": {"count": 6, "size": "2Gi"}}
     with place() as there:
@@ -341,17 +402,36 @@ def test_a_certificate_from_a_secret_is_served():
         assert check(there, key)
 
 
-def test_each_configuration_is_one_the_server_takes():
-    """`cairn server --check` on the configuration of every set of values."""
+def says_of(folder, text):
+    """What `cairn server --check` says of a configuration."""
+    path = pathlib.Path(folder) / "cairn.toml"
+    path.write_text(text)
+    return chart.command(os.environ["CAIRN"], "server", "--config", path, "--check")
+
+
+def test_chart_and_server_refuse_the_same():
+    """What the chart refuses of these (test_chart.py), the server refuses too; what the chart takes, it takes."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, values in chart.value_sets().items():
+        least = f'meta = "{folder}/meta"\ndisk = ["{folder}/disk-0"]\ns3-listen = ["127.0.0.1:0"]\n'
+        assert "valid" in says_of(folder, least)
+        for _, _, text in effects.REFUSED_BY_THE_SERVER:
+            tomllib.loads(least + text)
+            refused(lambda: says_of(folder, least + text))
+        for _, text in effects.TAKEN_BY_THE_SERVER:
+            assert text is None or "valid" in says_of(folder, least + text), text
+
+
+def test_each_configuration_is_one_the_server_takes():
+    """`cairn server --check` on the configuration of every set of values, and of every effect that a value is tested by."""
+    sets = list(chart.value_sets().items())
+    sets += [(f"{path}: {values}", test_chart.merged(*base, values)) for path, values, _, *base in effects.EFFECTS]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, values in sets:
             objects = [item for item in chart.manifests(values) if item["kind"] == "ConfigMap" and "cairn.toml" in item["data"]]
             text = objects[0]["data"]["cairn.toml"].replace("/var/lib/cairn", folder)
             text = text.replace("0.0.0.0:9000", "127.0.0.1:0").replace("[::]:9000", "[::1]:0")
             # The certificate's files are another test's.
             text = re.sub(r'^tls = "/etc.*$', 'tls = "off"', text, flags=re.MULTILINE)
             text = re.sub(r"^ca-config-map.*$", "", text, flags=re.MULTILINE) if 'tls = "off"' in text else text
-            path = pathlib.Path(folder) / f"{name}.toml"
-            path.write_text(text)
-            said = chart.command(os.environ["CAIRN"], "server", "--config", path, "--check")
+            said = says_of(folder, text)
             assert "valid" in said, f"{name}: {said}"

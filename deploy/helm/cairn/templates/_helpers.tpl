@@ -114,7 +114,22 @@ yes
 {{- default (printf "%s-%s" (include "cairn.fullname" $root) $key.name) $key.secret -}}
 {{- end -}}
 
-{{/* The server's configuration as a dictionary in JSON. */}}
+{{/* Refuses a profile that no disks can take, as the server does at its start: (list ROOT WHERE PROFILE). */}}
+{{- define "cairn.checkProfile" -}}
+{{- $there := int (index . 0).Values.disks.count -}}
+{{- $where := index . 1 -}}
+{{- $profile := default "auto" (index . 2) -}}
+{{- if ne $profile "auto" -}}
+{{- $units := splitList "+" $profile -}}
+{{- $needed := add (first $units) (last $units) -}}
+{{- if gt $needed $there -}}
+{{- fail (printf "%s: %s needs %d disks, there are %d" $where $profile $needed $there) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The server's configuration as a dictionary in JSON. What the schema cannot express of what the server refuses is
+refused here: a start that fails takes the store away. */}}
 {{- define "cairn.config" -}}
 {{- $full := include "cairn.fullname" . -}}
 {{- $folders := list -}}
@@ -135,7 +150,11 @@ yes
 {{- $kubernetes := dict -}}
 {{- if eq .Values.tls.mode "builtin" -}}
 {{- $_ := set $config "tls" "auto" -}}
-{{- $_ := set $config "tls-name" (include "cairn.tlsNames" . | fromJsonArray) -}}
+{{- $tlsNames := include "cairn.tlsNames" . | fromJsonArray -}}
+{{- if gt (len $tlsNames) 64 -}}
+{{- fail (printf "tls.names, s3Domains, ingress.hosts, gateway.hostnames: the certificate would have %d names, with those of the services; 64 are the most" (len $tlsNames)) -}}
+{{- end -}}
+{{- $_ := set $config "tls-name" $tlsNames -}}
 {{- else if eq .Values.tls.mode "off" -}}
 {{- $_ := set $config "tls" "off" -}}
 {{- else -}}
@@ -150,14 +169,31 @@ yes
 {{- $_ := set $config "kubernetes" $kubernetes -}}
 {{- $names := list -}}
 {{- $buckets := list -}}
+{{- include "cairn.checkProfile" (list . "profile" .Values.profile) -}}
+{{- range index .Values.config "storage-class" -}}
+{{- $words := splitList "=" . -}}
+{{- include "cairn.checkProfile" (list $ (printf "config: storage-class %s" (first $words)) (last $words)) -}}
+{{- end -}}
 {{- range .Values.buckets -}}
+{{- include "cairn.checkProfile" (list $ (printf "buckets: %s: profile" .name) .profile) -}}
+{{- if has .name $names -}}
+{{- fail (printf "buckets: %s is declared twice" .name) -}}
+{{- end -}}
 {{- $names = append $names .name -}}
 {{- $buckets = append $buckets (pick . "name" "cache" "quota" "profile" "etag") -}}
 {{- end -}}
 {{- $_ := set $config "bucket" $buckets -}}
 {{- $secrets := list (printf "%s-root" $full) -}}
 {{- $keys := list -}}
+{{- $keyNames := list -}}
 {{- range .Values.keys -}}
+{{- if has .name $keyNames -}}
+{{- fail (printf "keys: %s is declared twice" .name) -}}
+{{- end -}}
+{{- $keyNames = append $keyNames .name -}}
+{{- if gt (len (default "" .prefix)) 1024 -}}
+{{- fail (printf "keys: the prefix of %s has %d bytes; 1024 are the most" .name (len .prefix)) -}}
+{{- end -}}
 {{- if not (has .bucket $names) -}}
 {{- fail (printf "keys: %s names the bucket %s, which is not among buckets" .name .bucket) -}}
 {{- end -}}
