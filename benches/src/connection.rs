@@ -1,6 +1,6 @@
 //! One connection of HTTP/1.1 to a server, over TLS if its URL says so.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use http::{Request, Response};
@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::{content::Outgoing, endpoint::Endpoint, failure::Failure};
+
+/// After a connection that could not be made.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where systems keep the authorities they trust, in one file.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
@@ -52,9 +55,14 @@ impl Dialer {
     /// # Errors
     /// What broke.
     pub(crate) async fn dial(&self) -> Result<Connection, Failure> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| Failure::transport("connect", &error))?;
+        let tcp = match TcpStream::connect((self.host.as_str(), self.port)).await {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                // Nobody is there: asking without a pause would take the CPU that the server needs to come back.
+                tokio::time::sleep(UNREACHABLE_PAUSE).await;
+                return Err(Failure::transport("connect", &error));
+            }
+        };
         tcp.set_nodelay(true).map_err(|error| Failure::transport("connect", &error))?;
         let Some((connector, name)) = &self.tls else { return handshake(TokioIo::new(tcp)).await };
         let stream =

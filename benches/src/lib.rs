@@ -36,6 +36,6 @@ pub use metric::Metric;
 pub use null_server::{Faults, Noted, NullServer};
 pub use progress::Progress;
 pub use recorder::Kind;
-pub use report::{Case, Report, ServerResult, html, table};
+pub use report::{Case, Place, Report, ServerResult, html, table};
 pub use run::{bench, bench_until};
 pub use workload::Workload;

@@ -26,7 +26,7 @@ use crate::{
     processes::{Processes, own_cpu_s},
     progress::Progress,
     recorder::{Recorder, Sight},
-    report::{Case, Report, Round, Server, ServerResult, Settings},
+    report::{Case, Place, Report, Round, Server, ServerResult, Settings},
     target::Target,
     workload::{Load, Spec, Workload, load, remove},
 };
@@ -37,6 +37,8 @@ const THREADS_KEPT: Duration = Duration::from_secs(24 * 3600);
 const NULL_ROUND_MAX: Duration = Duration::from_secs(2);
 /// Steps of a warm-up are not those of the rounds.
 const WARM_UP_STEPS: u64 = 1 << 40;
+/// Less CPU than this is counted too coarsely.
+const CPU_S_MIN: f64 = 0.1;
 const BAR_EVERY: Duration = Duration::from_millis(250);
 
 /// Carries a plan out. The first Ctrl-C ends it early but in order: what was seen is reported, what was written is
@@ -131,9 +133,9 @@ async fn run(options: &BenchOptions, progress: &Progress, cancel: &CancellationT
     }
     let mut servers = Vec::new();
     for lane in &lanes {
-        let idle = lane.processes.as_ref().and_then(|processes| processes.read().ok());
-        let idle_rss_mib = idle.map(|reading| mib(reading.rss_bytes));
-        servers.push(Server { name: lane.endpoint.name.clone(), url: lane.endpoint.url.to_string(), idle_rss_mib });
+        let before = lane.processes.as_ref().and_then(|processes| processes.read().ok());
+        let rss_before_mib = before.map(|reading| mib(reading.rss_bytes));
+        servers.push(Server { name: lane.endpoint.name.clone(), url: lane.endpoint.url.to_string(), rss_before_mib });
     }
     let rounds_all = options.rounds * u32::try_from(options.specs.len() * lanes.len()).unwrap_or(u32::MAX);
     let meter = Meter::new(options.settle, options.count_syncs, threads.to_owned());
@@ -146,19 +148,37 @@ async fn run(options: &BenchOptions, progress: &Progress, cancel: &CancellationT
         cases.push(run.case(*spec).await?);
     }
     let mut notes = std::mem::take(&mut run.meter.notes);
+    notes.extend(coarse(&cases));
     if !options.keep {
         notes.extend(close(&run.lanes).await);
     }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         began: began.format(&Rfc3339).unwrap_or_default(),
-        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        place: Place::here(),
         settings: settings(options),
         servers,
         cases,
         notes,
         interrupted: cancel.is_cancelled(),
     })
+}
+
+/// The kernel counts CPU in steps of 10 ms: of a round that used less than ten of them it says little.
+fn coarse(cases: &[Case]) -> Vec<String> {
+    let is_coarse = |result: &&ServerResult| {
+        result.rounds.iter().filter_map(|round| round.usage.as_ref()).any(|usage| usage.cpu_s < CPU_S_MIN)
+    };
+    let found = cases.iter().flat_map(|case| case.results.iter().filter(is_coarse).map(move |result| (case, result)));
+    let note = |(case, result): (&Case, &ServerResult)| {
+        format!(
+            "{} of {}: a round used under 0.1 s of CPU, which is counted in steps of 10 ms: make it longer (--duration, \
+             --objects)",
+            case.workload.name(),
+            result.server
+        )
+    };
+    found.map(note).collect()
 }
 
 fn settings(options: &BenchOptions) -> Settings {

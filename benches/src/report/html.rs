@@ -27,20 +27,23 @@ pub fn html(report: &Report) -> String {
 fn preface(report: &Report) -> String {
     let settings = &report.settings;
     let mut out = format!(
-        "<p>{} on {} cores; {} rounds of each server, one after the other in turn; bars are medians, whiskers the lowest and \
+        "<p>{} on {} cores ({}, Linux {}); {} rounds of each server, one after the other in turn; bars are medians, whiskers the lowest and \
          the highest round. Seed {}, warm-up {} s, {} s after each round count for CPU and bytes.</p>\n<ul>",
         escape(&report.began),
-        report.cores,
+        report.place.cores,
+        escape(&report.place.cpu),
+        escape(&report.place.kernel),
         settings.rounds,
         settings.seed,
         number(settings.warm_up_s),
         number(settings.settle_s)
     );
     for server in &report.servers {
-        let idle = server.idle_rss_mib.map(|idle| format!(", {} MiB when idle", number(idle))).unwrap_or_default();
-        let _ = write!(out, "<li><b>{}</b> at {}{idle}</li>", escape(&server.name), escape(&server.url));
+        let before = server.rss_before_mib.map(|before| format!(", {} MiB before the run", number(before)));
+        let before = before.unwrap_or_default();
+        let _ = write!(out, "<li><b>{}</b> at {}{before}</li>", escape(&server.name), escape(&server.url));
     }
-    out.push_str("</ul>\n");
+    let _ = writeln!(out, "</ul>\n<p>By <code>{}</code></p>", escape(&report.place.command.join(" ")));
     for note in &report.notes {
         let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(note));
     }

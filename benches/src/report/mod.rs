@@ -1,6 +1,7 @@
 //! What a run found: the data, which is what the JSON file holds, and its forms for people.
 
 mod html;
+mod place;
 mod plot;
 mod table;
 
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use html::html;
+pub use place::Place;
 pub use table::table;
 
 /// A whole run.
@@ -25,8 +27,8 @@ pub struct Report {
     pub version: &'static str,
     /// When it began, RFC 3339.
     pub began: String,
-    /// Cores of the machine it ran on.
-    pub cores: usize,
+    /// Where, and by which command.
+    pub place: Place,
     /// How it was run.
     pub settings: Settings,
     /// The servers, in the order of each round.
@@ -67,8 +69,9 @@ pub struct Server {
     pub name: String,
     /// Its URL.
     pub url: String,
-    /// Resident memory before the first load, if its processes are known.
-    pub idle_rss_mib: Option<f64>,
+    /// Resident memory before the first load, if its processes are known: idle memory only of a server that was just
+    /// started.
+    pub rss_before_mib: Option<f64>,
 }
 
 /// A workload of one size.
@@ -181,6 +184,7 @@ impl ServerResult {
                 *self.failures.entry(label.clone()).or_default() += count;
             }
         }
+        self.count_what_was_not_moved();
         for metric in Metric::ALL {
             let own = self.values(metric);
             let known: Vec<f64> = own.iter().copied().flatten().collect();
@@ -189,6 +193,15 @@ impl ServerResult {
             }
             if let Some(ratio) = first.and_then(|first| ratio(&own, &first.values(metric))) {
                 self.against_first.insert(metric, ratio);
+            }
+        }
+    }
+
+    /// A round in which nothing went well moved nothing: it counts with zero where other rounds have a rate.
+    fn count_what_was_not_moved(&mut self) {
+        for rate in [Metric::MegabytesPerS, Metric::KeysPerS] {
+            if self.rounds.iter().any(|round| round.metrics.contains_key(&rate)) {
+                self.rounds.iter_mut().for_each(|round| _ = round.metrics.entry(rate).or_insert(0.0));
             }
         }
     }

@@ -15,7 +15,7 @@ fn result(server: &str, speeds: &[u64], first: Option<&ServerResult>) -> ServerR
     for speed in speeds {
         let recorder = Recorder::default();
         for _ in 0..*speed {
-            recorder.record(Kind::Put, Duration::from_millis(1000 / speed), &Ok(Done::bytes(1 << 20)));
+            recorder.record(Kind::Put, Duration::from_millis(1000 / speed.max(&1)), &Ok(Done::bytes(1 << 20)));
         }
         recorder.record(Kind::Put, Duration::ZERO, &Err(Failure::new("503 SlowDown")));
         let sight = recorder.take();
@@ -43,11 +43,16 @@ fn report() -> Report {
         warm_up_s: 0.0,
         settle_s: 0.5,
     };
-    let server = |name: &str| Server { name: name.into(), url: "https://h".into(), idle_rss_mib: Some(12.0) };
+    let server = |name: &str| Server { name: name.into(), url: "https://h".into(), rss_before_mib: Some(12.0) };
     Report {
         version: "1",
         began: "2026-01-01T00:00:00Z".into(),
-        cores: 2,
+        place: Place {
+            cores: 2,
+            cpu: "A <CPU>".into(),
+            kernel: "6.1".into(),
+            command: vec!["cairn".into(), "bench".into()],
+        },
         settings,
         servers: vec![server("one"), server("<two>")],
         cases: vec![Case {
@@ -72,7 +77,7 @@ fn the_table_has_medians_spreads_ratios_and_failures() {
     assert!(rate.ends_with("2.00 (2.00 to 2.00)"), "{rate}");
     assert!(line("failures of one").ends_with("503 SlowDown: 3"));
     assert!(line("harness against").contains("0.250 ms"));
-    for part in ["<two> / one", "note: a note", "interrupted", "idle memory of one: 12.0 MiB"] {
+    for part in ["<two> / one", "note: a note", "interrupted", "memory of one before the run: 12.0 MiB"] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
     assert!(!text.contains("keys/s"), "a number that nobody has is left out");
@@ -87,18 +92,28 @@ fn the_json_holds_every_round_and_can_be_read() {
     assert_eq!(one["failures"]["503 SlowDown"], 3);
     assert_eq!(one["kinds"]["put"]["operations"], 160);
     assert_eq!(json["interrupted"], true);
+    assert_eq!((&json["place"]["kernel"], &json["place"]["command"][1]), (&"6.1".into(), &"bench".into()));
 }
 
 #[test]
 fn the_page_needs_no_other_file_and_names_are_no_markup() {
     let page = html(&report());
     assert!(page.contains("<svg") && page.contains("prefers-color-scheme: dark") && page.contains("503 SlowDown: 3"));
+    assert!(page.contains("A &lt;CPU&gt;") && page.contains("<code>cairn bench</code>"));
     assert!(page.contains("&lt;two&gt;") && !page.contains("<two>"));
     for outside in ["src=", "href=", "url(", "@import", "<script", "<link"] {
         assert!(!page.contains(outside), "{outside}");
     }
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
     assert!(!page.contains("NaN") && !page.contains("inf"));
+}
+
+#[test]
+fn a_round_in_which_the_server_was_gone_counts_with_nothing_moved() {
+    let text = |metric: &Metric, result: &ServerResult| result.metrics.get(metric).map(|spread| spread.low);
+    let died = result("one", &[100, 50, 0], None);
+    assert_eq!((text(&Metric::OperationsPerS, &died), text(&Metric::MegabytesPerS, &died)), (Some(0.0), Some(0.0)));
+    assert_eq!(text(&Metric::KeysPerS, &died), None, "nobody listed");
 }
 
 #[test]

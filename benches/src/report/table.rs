@@ -26,8 +26,8 @@ pub fn table(report: &Report) -> String {
         out.push('\n');
     }
     for server in &report.servers {
-        if let Some(idle) = server.idle_rss_mib {
-            let _ = writeln!(out, "idle memory of {}: {} MiB", server.name, number(idle));
+        if let Some(before) = server.rss_before_mib {
+            let _ = writeln!(out, "memory of {} before the run: {} MiB", server.name, number(before));
         }
     }
     for note in &report.notes {

@@ -101,6 +101,8 @@ pub(crate) struct Metrics {
     disk_bytes_total: Family<DiskLabel, Number>,
     disk_bytes_free: Family<DiskLabel, Number>,
     instances: Instances,
+    meta_bytes_total: Number,
+    meta_bytes_free: Number,
     missing_shards: Number,
     garbage_rows: Number,
     garbage_bytes: Gauge<u64, AtomicU64>,
@@ -128,6 +130,8 @@ impl Metrics {
             disk_bytes_total: Family::default(),
             disk_bytes_free: Family::default(),
             instances: Instances::default(),
+            meta_bytes_total: Gauge::default(),
+            meta_bytes_free: Gauge::default(),
             missing_shards: Gauge::default(),
             garbage_rows: Gauge::default(),
             garbage_bytes: Gauge::default(),
@@ -148,6 +152,8 @@ impl Metrics {
         registry.register("disk_writable", "1 if the disk takes new segments", self.disk_writable.clone());
         registry.register("disk_total_bytes", "Size of the disk's file system", self.disk_bytes_total.clone());
         registry.register("disk_free_bytes", "Free bytes of the disk", self.disk_bytes_free.clone());
+        registry.register("meta_total_bytes", "Size of the metadata's file system", self.meta_bytes_total.clone());
+        registry.register("meta_free_bytes", "Free bytes of the metadata", self.meta_bytes_free.clone());
         for (name, help, family) in self.instances.families() {
             registry.register(name, help, family.clone());
         }
@@ -171,6 +177,8 @@ impl Metrics {
         self.missing_shards.set(number(status.missing_shards));
         self.garbage_rows.set(number(status.garbage.rows));
         self.garbage_bytes.set(status.garbage.bytes);
+        self.meta_bytes_total.set(number(status.meta.bytes_total));
+        self.meta_bytes_free.set(number(status.meta.bytes_free));
         // Disks that left must not stay with their last values.
         self.disk_writable.clear();
         self.disk_bytes_total.clear();
@@ -204,6 +212,7 @@ mod tests {
         let page = metrics.page();
         assert!(page.contains("cairn_s3_requests_total{operation=\"GetObject\",status=\"200\"} 2"), "{page}");
         assert!(page.contains("cairn_s3_bytes_sent_total 80"), "{page}");
+        assert!(page.contains("# TYPE cairn_meta_free_bytes gauge"), "{page}");
         assert!(page.ends_with("# EOF\n"));
     }
 }

@@ -16,6 +16,8 @@ use crate::http_client::Roots;
 /// Dates and issuer of a leaf, seconds since 1970.
 struct Leaf {
     issuer: String,
+    /// Whether it says that it may issue others.
+    is_ca: bool,
     not_before_s: i64,
     not_after_s: i64,
 }
@@ -27,6 +29,7 @@ fn read_leaf(chain: &[CertificateDer<'_>]) -> Result<Leaf, Trouble> {
     let validity = parsed.validity();
     Ok(Leaf {
         issuer: parsed.issuer().to_string(),
+        is_ca: parsed.is_ca(),
         not_before_s: validity.not_before.timestamp(),
         not_after_s: validity.not_after.timestamp(),
     })
@@ -54,6 +57,12 @@ pub(super) fn check_chain(chain: &[CertificateDer<'_>], roots: &Roots, now_ms: u
              was given, it is another server's or an old one",
             ))
         }
+        Some(Err(_)) if leaf.is_ca => Err(Trouble::new(
+            "the server shows the certificate of a CA (CA:TRUE) as its own: some clients take it where they trust it, \
+             others refuse it",
+            "give the server a certificate that is none of a CA (openssl req -x509 takes -addext \
+             basicConstraints=critical,CA:FALSE)",
+        )),
         Some(Err(error)) => Err(Trouble::new(
             format!("the certificate chain does not hold: {error}"),
             "the server must send its certificate followed by all intermediate ones",
@@ -76,10 +85,17 @@ pub(super) fn check_name(chain: &[CertificateDer<'_>], host: &str) -> Result<(St
     match verify_server_name(&parsed, &name) {
         Ok(()) => Ok((format!("is for {host}"), ())),
         Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })) => {
-            Err(unusable(format!("it is for {}", presented.join(", "))))
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            Err(unusable(format!("it is for {}", names.join(", "))))
         }
         Err(error) => Err(unusable(error.to_string())),
     }
+}
+
+/// A name as people write it, of `DnsName("cache.lan")` or `IpAddress(10.0.0.5)`.
+fn bare(presented: &str) -> &str {
+    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(presented).trim_matches('"')
 }
 
 /// Whether the certificate is valid now, by our own clock.
@@ -124,6 +140,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ca_is_no_servers_certificate() {
+        let mut params = CertificateParams::new(vec!["cache.lan".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issued = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let roots = roots_of_pem(issued.pem().as_bytes(), "the given CA".to_owned()).unwrap();
+        let wrong = check_chain(&[issued.der().clone()], &roots, NOW_MS).unwrap_err();
+        assert!(wrong.reason.contains("CA:TRUE") && wrong.remedy.contains("CA:FALSE"), "{wrong:?}");
+    }
+
+    #[test]
     fn each_fault_is_its_own() {
         let (chain, roots) = certificate("cache.lan");
         let (_, other_roots) = certificate("cache.lan");
@@ -133,7 +159,10 @@ mod tests {
         assert!(wrong.reason.contains("issuer of cache.lan") && wrong.reason.contains("the given CA"), "{wrong:?}");
         check_name(&chain, "cache.lan").unwrap();
         let wrong = check_name(&chain, "other.lan").unwrap_err();
-        assert!(wrong.reason.contains("cache.lan") && wrong.remedy.contains("--tls-name other.lan"), "{wrong:?}");
+        assert!(
+            wrong.reason.ends_with("it is for cache.lan") && wrong.remedy.contains("--tls-name other.lan"),
+            "{wrong:?}"
+        );
         check_validity(&chain, NOW_MS).unwrap();
         assert!(check_validity(&chain, NOW_MS + 40 * DAY_MS).unwrap_err().reason.contains("01 Oct 2026"));
         assert!(check_validity(&chain, NOW_MS - 40 * DAY_MS).unwrap_err().reason.contains("01 Sep 2026"));

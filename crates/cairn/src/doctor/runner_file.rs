@@ -72,6 +72,7 @@ pub(super) fn read(text: &str, wanted: Option<&str>) -> Result<RunnerCache> {
     let s3 = table(cache, "s3").context("there is no section [runners.cache.s3]")?;
     check_names(s3, &S3_KEYS, "[runners.cache.s3]")?;
     let name = text_of(runner, "name").unwrap_or("the runner").to_owned();
+    check_encryption(s3)?;
     let key = key(s3)?;
     let path_style = flag(s3, "PathStyle").unwrap_or(true);
     Ok(RunnerCache {
@@ -130,6 +131,9 @@ fn key(s3: &Table) -> Result<Option<KeyPair>> {
     if text_of(s3, "RoleARN").is_some() || text_of(s3, "UploadRoleARN").is_some() {
         bail!("RoleARN asks STS for keys, which is not examined (and Cairn has no STS yet): take it out");
     }
+    if text_of(s3, "SessionToken").is_some() {
+        bail!("SessionToken goes with a key of STS, which is not examined (and Cairn has no STS yet): take it out");
+    }
     Ok(match (text_of(s3, "AccessKey"), text_of(s3, "SecretKey")) {
         (Some(access), Some(secret)) => {
             Some(KeyPair { access_key: access.to_owned(), secret: Secret::new(secret.to_owned()) })
@@ -137,6 +141,20 @@ fn key(s3: &Table) -> Result<Option<KeyPair>> {
         (None, None) => None,
         _ => bail!("AccessKey and SecretKey belong together: one of them is missing"),
     })
+}
+
+/// The runner puts what it is told here into each upload.
+fn check_encryption(s3: &Table) -> Result<()> {
+    match text_of(s3, "ServerSideEncryption") {
+        None | Some("S3") => Ok(()),
+        Some(other @ ("KMS" | "DSSE-KMS")) => bail!(
+            "ServerSideEncryption = \"{other}\" is not examined (and Cairn refuses each upload with it): write \"S3\", or take \
+             it out"
+        ),
+        Some(other) => {
+            bail!("ServerSideEncryption = \"{other}\" is nothing that the runner knows: write \"S3\", or take it out")
+        }
+    }
 }
 
 /// `[Path/][runner/TOKEN/]project/ID/`, with a project that no instance has.

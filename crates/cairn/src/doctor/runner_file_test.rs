@@ -32,6 +32,8 @@ fn a_cache_is_read_as_the_runner_reads_it() {
     assert_eq!(cache.helper_ca, HelperCa::File("/srv/ca/ca.crt".into()));
     assert!(cache.path_style);
 
+    read(&GOOD.replace("BucketLocation", "ServerSideEncryption = \"S3\"\nBucketLocation"), None).unwrap();
+
     let other = GOOD
         .replace("Shared = true", "Shared = false")
         .replace("BucketLocation = \"us-east-1\"", "Insecure = true\nPathStyle = false")
@@ -69,6 +71,13 @@ fn mistakes_are_named() {
         ("SecretKey = \"SK\"", "", "belong together"),
         ("AccessKey = \"AK\"", "AuthenticationType = \"iam\"", "\"iam\" is not examined"),
         ("AccessKey = \"AK\"", "RoleARN = \"arn\"", "STS"),
+        ("SecretKey = \"SK\"", "SecretKey = \"SK\"\nSessionToken = \"t\"", "STS"),
+        ("SecretKey = \"SK\"", "SecretKey = \"SK\"\nServerSideEncryption = \"KMS\"", "write \"S3\""),
+        (
+            "SecretKey = \"SK\"",
+            "SecretKey = \"SK\"\nServerSideEncryption = \"AES256\"",
+            "nothing that the runner knows",
+        ),
         ("[runners.cache]", "[runners.caches]", "no section [runners.cache]"),
     ] {
         let text =

@@ -130,3 +130,14 @@ fn another_user_is_told_whose_server_it_is() {
     fs::set_permissions(&server.home, fs::Permissions::from_mode(0o700)).unwrap();
     server.kill();
 }
+
+#[test]
+fn a_bench_whose_report_could_not_be_written_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none/report");
+    for flag in ["--json", "--html"] {
+        let endpoint = ["bench", "--endpoint", "a=http://127.0.0.1:1", "--access-key", "a", "--secret-key", "s"];
+        let text = complained(&cairn(&endpoint).arg(flag).arg(&missing).output().unwrap(), 1);
+        assert!(text.contains("name a file in a folder that is there"), "{flag}: {text}");
+    }
+}
