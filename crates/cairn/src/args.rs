@@ -123,8 +123,12 @@ For a store whose metadata folder is lost. The server must not run; the key file
 of the profile are needed. What was written after the snapshot is listed and kept on the disks; nothing of it is
 deleted until `cairn snapshot drop-newer`. Give the same flags as the server has.
 
+An older copy of the metadata's folder is refused by the server, since the disks have gone on. With --copy it is gone on
+from; the copy is started for it, and changes by that.
+
 Examples:
   cairn recover --data /srv/cairn
+  cairn recover --data /srv/cairn --copy /backup/cairn/meta
   cairn recover --disk /mnt/a --disk /mnt/b --disk /mnt/c --meta /srv/cairn-meta";
 
 const RUNNER_EXAMPLES: &str = "\
@@ -422,6 +426,9 @@ pub(crate) enum SnapshotCommand {
 /// Flags of `cairn recover`.
 #[derive(Args, Debug)]
 pub(crate) struct RecoverArgs {
+    /// Go on from this copy of the metadata's folder instead of the newest snapshot on the disks
+    #[arg(long, value_name = "DIR")]
+    pub(crate) copy: Option<PathBuf>,
     /// As for the server
     #[command(flatten)]
     pub(crate) settings: Settings,

@@ -1,8 +1,8 @@
-//! `cairn recover`: the metadata of a store that lost it, from the newest snapshot its disks list.
+//! `cairn recover`: the metadata of a store that lost it, from the newest snapshot its disks list or from an older copy.
 //!
 //! ```text
 //! lock → metadata must be gone → open the disks → lists of snapshots → key file
-//!      → newest snapshot that can be read: rows into META/voter-N, compared with the disks
+//!      → newest snapshot that can be read, or the copy: rows into META/voter-N, compared with the disks
 //!      → the new life's number onto all disks → META/CAIRN-CLUSTER → what came back
 //! ```
 //!
@@ -18,8 +18,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use cairn_cluster::{ClusterKey, RecoveryDisks, RecoveryReport, SnapshotFound};
-use cairn_meta::{Clock, MetaImport, NewLife, Recovered, SystemClock};
-use cairn_proto::DiskId;
+use cairn_meta::{Clock, MetaError, MetaHandle, MetaImport, MetaOptions, NewLife, Recovered, SystemClock};
+use cairn_proto::{DiskId, Index};
 use cairn_shard_store::{DiskOptions, FolderState, RocksShardStore, ShardStore, inspect};
 
 use crate::{
@@ -27,10 +27,10 @@ use crate::{
     commands::moment,
     config::{ByteCount, Config},
     logging, output,
-    secrets::{KeyFile, SealError},
+    secrets::{KeyFile, SealError, write_private},
     server::{
         self,
-        cluster_id::{MetaFolder, voter_folder},
+        cluster_id::{MetaFolder, explain_nameless, voter_folder},
         lock::{DataLock, make_private_folder},
     },
 };
@@ -40,11 +40,11 @@ pub(crate) fn run(args: RecoverArgs) -> Result<ExitCode> {
     let config = server::read_config(args.config.as_deref(), args.settings)?;
     logging::start(config.log_format, config.log_level.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(recover(&config))?;
+    runtime.block_on(recover(&config, args.copy.as_deref()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn recover(config: &Config) -> Result<()> {
+async fn recover(config: &Config, copy: Option<&Path>) -> Result<()> {
     // Taking the lock would make it.
     if !config.home.is_dir() {
         bail!(
@@ -65,7 +65,12 @@ async fn recover(config: &Config) -> Result<()> {
     let (cluster_id, opened) = open_disks(&config.disks)?;
     let folders: Folders = opened.iter().map(|(folder, store)| (store.id(), folder.clone())).collect();
     let disks = RecoveryDisks::new(opened.into_iter().map(|(_, store)| store).collect());
-    let recovered = recover_from(config, cluster_id, &disks, &folders).await;
+    let lost = Lost { config, cluster_id, disks: &disks, folders: &folders };
+    let recovered = match (lost.refuse_nameless_voter(), copy) {
+        (Err(error), _) => Err(error),
+        (Ok(()), Some(copy)) => lost.recover_copy(copy).await,
+        (Ok(()), None) => lost.recover_snapshot().await,
+    };
     disks.close().await;
     output::line(&recovered?);
     Ok(())
@@ -113,53 +118,147 @@ fn open_disks(folders: &[PathBuf]) -> Result<(u128, Opened)> {
     }
 }
 
-/// Recovers; answers what there is to say.
-async fn recover_from(config: &Config, cluster_id: u128, disks: &RecoveryDisks, folders: &Folders) -> Result<String> {
-    let (heard, snapshots) = disks.snapshots().await;
-    let unreadable = describe_unreadable(&disks.unreadable_lists().await, folders);
-    let Some(newest) = snapshots.first() else {
+/// A store whose metadata is gone.
+struct Lost<'a> {
+    config: &'a Config,
+    cluster_id: u128,
+    disks: &'a RecoveryDisks,
+    folders: &'a Folders,
+}
+
+/// Lies in the metadata's folder while a recovery is under way: what a cut one left is no metadata of before.
+const UNDER_WAY: &str = "CAIRN-RECOVERING";
+/// Bytes of rows that are handed over at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl Lost<'_> {
+    /// A member that lies there without the file that names it may be all of the metadata.
+    fn refuse_nameless_voter(&self) -> Result<()> {
+        let meta = &self.config.meta;
+        match (MetaFolder::nameless_voter(meta), self.folders.values().next()) {
+            (Some(voter), Some(disk)) if !meta.join(UNDER_WAY).exists() => Err(explain_nameless(meta, &voter, disk)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Recovers from the newest snapshot that can be read; answers what there is to say.
+    async fn recover_snapshot(&self) -> Result<String> {
+        let ((heard, snapshots), unreadable) = (self.disks.snapshots().await, self.unreadable().await);
+        let Some(newest) = snapshots.first() else {
+            bail!(
+                "no disk lists a snapshot of the metadata: name all disks of the store; without a list the metadata can only \
+                 come back from a copy of {} (--copy DIR){unreadable}",
+                self.config.meta.display()
+            );
+        };
+        Self::refuse_unreadable(&unreadable)?;
+        let key = cluster_key(self.config, newest.sealed_key())?;
+        let new = NewLife { life: heard + 1, began_ms: SystemClock.now_ms() };
+        let folder = self.begin(new)?;
+        let mut reasons = String::new();
+        for found in &snapshots {
+            let import = match read(&folder, self.cluster_id, self.disks, found, &key).await? {
+                Ok(import) => import,
+                Err(error) => {
+                    let made = moment(found.created_ms());
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        made,
+                        "a snapshot cannot be read: an older one is tried"
+                    );
+                    reasons.push_str(&format!("\n  of {made}: {error:#}"));
+                    continue;
+                }
+            };
+            let from = format!("as it was at {} (index {})", moment(found.created_ms()), found.index());
+            return self.finish(import, &key, new, &from).await;
+        }
         bail!(
-            "no disk lists a snapshot of the metadata: name all disks of the store; without a list the metadata can only \
-             come back from a copy of {}{unreadable}",
-            config.meta.display()
-        );
-    };
-    if !unreadable.is_empty() {
+            "none of the {} snapshots that the disks list can be read: bring back more disks, and try again{reasons}",
+            snapshots.len()
+        )
+    }
+
+    /// Recovers from a copy of the metadata's folder that is older than the disks.
+    async fn recover_copy(&self, copy: &Path) -> Result<String> {
+        let found = MetaFolder::of_copy(copy).context("--copy")?;
+        if found.cluster_id != self.cluster_id {
+            bail!("--copy: {} is of another cluster than the disks", copy.display());
+        }
+        Self::refuse_unreadable(&self.unreadable().await)?;
+        let (heard, _) = self.disks.snapshots().await;
+        let options = MetaOptions {
+            folder: found.voter_folder(),
+            cluster_id: self.cluster_id,
+            voter: found.voter,
+            memory: false,
+        };
+        // As a start would: what its log has and its rows have not is applied.
+        let meta = MetaHandle::start(options, Arc::new(SystemClock)).await.context("--copy")?;
+        let read = self.read_copy(&meta, heard).await;
+        meta.shutdown().await.context("--copy")?;
+        let (import, key, new, index) = read?;
+        let from = format!("as the copy {} has it (index {index})", copy.display());
+        self.finish(import, &key, new, &from).await
+    }
+
+    async fn read_copy(&self, meta: &MetaHandle, heard: u64) -> Result<(MetaImport, ClusterKey, NewLife, Index)> {
+        let view = meta.read().await?;
+        let known = view.lives()?.last().map_or(0, |life| life.life);
+        let new = NewLife { life: heard.max(known) + 1, began_ms: SystemClock.now_ms() };
+        let keys = view.cluster_keys()?;
+        let key = cluster_key(self.config, keys.last().map(|row| (row.number, &row.sealed[..])))?;
+        let folder = self.begin(new)?;
+        let mut import = MetaImport::begin(&folder, self.cluster_id)?;
+        let mut export = view.export();
+        // Nothing else runs in this process.
+        tokio::task::block_in_place(|| {
+            while let Some(piece) = export.next_piece(PIECE_BYTES)? {
+                import.add(&piece)?;
+            }
+            Ok::<_, MetaError>(())
+        })?;
+        Ok((import, key, new, export.index()))
+    }
+
+    /// What cannot be read may name a newer snapshot, or a newer recovery.
+    fn refuse_unreadable(unreadable: &str) -> Result<()> {
+        if unreadable.is_empty() {
+            return Ok(());
+        }
         bail!(
             "some disks' lists of snapshots cannot be read, and whether they name a newer one, or a newer recovery, is not \
              known; put those files back from a copy, or move them, or those disks, away to go on by the lists of the other \
              disks{unreadable}"
-        );
+        )
     }
-    let key = cluster_key(config, newest)?;
-    let new = NewLife { life: heard + 1, began_ms: SystemClock.now_ms() };
-    make_private_folder(&config.meta)?;
-    let folder = voter_folder(&config.meta, new.voter());
-    let mut reasons = String::new();
-    for found in &snapshots {
-        let import = match read(&folder, cluster_id, disks, found, &key).await? {
-            Ok(import) => import,
-            Err(error) => {
-                let made = moment(found.created_ms());
-                tracing::warn!(error = format!("{error:#}"), made, "a snapshot cannot be read: an older one is tried");
-                reasons.push_str(&format!("\n  of {made}: {error:#}"));
-                continue;
-            }
-        };
-        // What goes wrong from here on would go wrong with an older one too, or is no fault of this one.
-        let prepared = prepare(import, disks, &key, new).await?;
+
+    async fn unreadable(&self) -> String {
+        describe_unreadable(&self.disks.unreadable_lists().await, self.folders)
+    }
+
+    /// The folder of the new life's voter.
+    fn begin(&self, new: NewLife) -> Result<PathBuf> {
+        make_private_folder(&self.config.meta)?;
+        write_private(&self.config.meta.join(UNDER_WAY), "")?;
+        Ok(voter_folder(&self.config.meta, new.voter()))
+    }
+
+    /// Begins the life.
+    async fn finish(&self, import: MetaImport, key: &ClusterKey, new: NewLife, from: &str) -> Result<String> {
+        // What goes wrong from here on would go wrong with an older snapshot too, or is no fault of this one.
+        let prepared = prepare(import, self.disks, key, new).await?;
         // Before the metadata: whatever happens from here on, no other recovery takes this number.
-        disks.record_life(new.life).await.context(
+        self.disks.record_life(new.life).await.context(
             "a disk cannot record that a recovery began: free space on it, or take it out of the configuration",
         )?;
         prepared.import.finish()?;
-        MetaFolder::write_recovered(&config.meta, cluster_id, prepared.recovered.voter)?;
-        return Ok(describe(found, new.life, &prepared.report));
+        let meta = &self.config.meta;
+        MetaFolder::write_recovered(meta, self.cluster_id, prepared.recovered.voter)?;
+        // It means nothing beside the file that was just written.
+        let _ = std::fs::remove_file(meta.join(UNDER_WAY));
+        Ok(describe(from, new.life, &prepared.report))
     }
-    bail!(
-        "none of the {} snapshots that the disks list can be read: bring back more disks, and try again{reasons}",
-        snapshots.len()
-    )
 }
 
 /// The lists that cannot be read, each on a line.
@@ -172,7 +271,7 @@ fn describe_unreadable(unreadable: &[(DiskId, String)], folders: &Folders) -> St
 }
 
 /// The cluster's key, opened by the key file.
-fn cluster_key(config: &Config, found: &SnapshotFound) -> Result<ClusterKey> {
+fn cluster_key(config: &Config, sealed: Option<(u32, &[u8])>) -> Result<ClusterKey> {
     let path = config.key_file();
     let file = KeyFile::read(&path)?.with_context(|| {
         format!(
@@ -180,8 +279,8 @@ fn cluster_key(config: &Config, found: &SnapshotFound) -> Result<ClusterKey> {
             path.display()
         )
     })?;
-    let (number, sealed) = found.sealed_key().context(
-        "the disks list no cluster key beside their snapshots, which cannot be read without it: name all disks of the store",
+    let (number, sealed) = sealed.context(
+        "no cluster key is listed beside the snapshots, which cannot be read without it: name all disks of the store",
     )?;
     file.open_cluster_key(number, sealed).map_err(|error| match error {
         SealError::WrongKey => {
@@ -227,18 +326,14 @@ async fn prepare(mut import: MetaImport, disks: &RecoveryDisks, key: &ClusterKey
     Ok(Prepared { import, recovered, report })
 }
 
-fn describe(found: &SnapshotFound, life: u64, report: &RecoveryReport) -> String {
+fn describe(from: &str, life: u64, report: &RecoveryReport) -> String {
     let mut lines = vec![
-        format!(
-            "recovered the metadata as it was at {} (index {}); life {life} of the metadata begins",
-            moment(found.created_ms()),
-            found.index()
-        ),
+        format!("recovered the metadata {from}; life {life} of the metadata begins"),
         format!("objects that came back: {} ({} of them small ones in the metadata)", report.whole, report.inline),
         format!("objects that lack shards: {}", report.lost_count),
     ];
     lines.extend(report.lost.iter().map(|(bucket, key)| format!("  {bucket}/{key}")));
-    lines.push(format!("objects that are newer than the snapshot and whose shards are kept: {}", report.newer.len()));
+    lines.push(format!("objects that are newer than that and whose shards are kept: {}", report.newer.len()));
     for newer in &report.newer {
         let bucket = newer.bucket.clone().unwrap_or_else(|| format!("(bucket {})", newer.bucket_id));
         let bytes = ByteCount(newer.bytes);
@@ -251,7 +346,7 @@ fn describe(found: &SnapshotFound, life: u64, report: &RecoveryReport) -> String
         lines.push(format!("  and {} segments whose label cannot be read", report.unreadable_labels));
     }
     lines.push(
-        "Small objects, buckets, keys and deletes of after the snapshot left no trace on the disks. Start the server as \
+        "Small objects, buckets, keys and deletes of after it left no trace on the disks. Start the server as \
          before; write the newer objects again, then `cairn snapshot drop-newer --yes` frees their space."
             .to_owned(),
     );

@@ -75,6 +75,12 @@ pub enum EngineError {
     /// The answer never came: the write may have happened.
     #[error("the outcome is unknown: the metadata group did not answer")]
     Unknown,
+    /// The metadata is older than what lies on the disks: a copy of before was put in its place.
+    #[error("the metadata is older than the disks: {why}")]
+    MetaBehind {
+        /// What shows it.
+        why: String,
+    },
     /// Fewer good units than are needed to read a stripe.
     #[error("segment {segment} cannot be read: {detail}")]
     Corrupt {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cairn_meta::{BucketSettings, MetaHandle, PgRow, ProfileRow};
 use cairn_proto::{BucketId, DiskId, PgId};
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) lost: LostSegments,
     /// What was short of redundancy when status last counted much.
     pub(crate) short: LastShort,
+    /// What showed that the metadata is older than a disk, if anything did.
+    pub(crate) behind: OnceLock<String>,
     /// Shards that are newer than the snapshot that was recovered, for status; inventory counts.
     pub(crate) forgotten: upkeep::ForgottenShards,
 }

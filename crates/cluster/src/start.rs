@@ -12,9 +12,11 @@
 //! missing, foreign    refused                            refused (missing: made and formatted)
 //! ```
 
+mod behind;
+
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cairn_meta::{CLUSTER_VERSION, Command, MetaHandle, Reply};
 use cairn_proto::{AttachNumber, DiskId};
@@ -69,6 +71,7 @@ pub(crate) async fn start(
         lost: LostSegments::default(),
         short: LastShort::default(),
         forgotten: ForgottenShards::default(),
+        behind: OnceLock::new(),
         options,
         meta,
         opener,
@@ -78,6 +81,12 @@ pub(crate) async fn start(
     });
     // The reason why a folder is left out is in the status and the log; the store starts with the others.
     let _came: bool = upkeep::take_waiting(&shared).await;
+    if let Some(why) = shared.behind.get() {
+        for disk in shared.disks.all() {
+            disk.store.close().await;
+        }
+        return Err(EngineError::MetaBehind { why: why.clone() });
+    }
     tell_of_disks_without_a_folder(&shared);
     if let Err(error) = upkeep::groups::ensure_all(&shared).await {
         tracing::warn!(%error, "no placement groups could be made; reads are served");
@@ -224,6 +233,11 @@ async fn attach(
     was_mount: bool,
     replaces: Option<DiskId>,
 ) -> Result<(), String> {
+    if let Some(why) = behind::compare(shared, store).await.map_err(|error| error.to_string())? {
+        let why = format!("{} (disk {}) {why}", folder.display(), store.id());
+        let _: Result<(), String> = shared.behind.set(why.clone());
+        return Err(format!("the metadata is older than this disk: {why}"));
+    }
     let held = store.attach();
     let number = raise_attach(shared, folder, store, was_mount, replaces).await.map_err(|error| error.to_string())?;
     if held.next() < number {

@@ -138,6 +138,14 @@ impl World {
         self.engine = start(&self.options, &self.meta, &self.opener, &self.ids).await;
     }
 
+    /// As [`Self::restart`] where the start is refused.
+    pub(crate) async fn restart_refused(&self) -> EngineError {
+        self.engine.shutdown().await;
+        let (opener, ids) = (Arc::clone(&self.opener), Arc::clone(&self.ids));
+        let started = Engine::start(self.options.clone(), test_key(), self.meta.clone(), opener, ids).await;
+        started.err().expect("the start is refused")
+    }
+
     /// The disk of a folder.
     pub(crate) fn disk(&self, number: usize) -> MemoryShardStore {
         self.opener.store(&folder(number))

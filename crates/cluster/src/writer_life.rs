@@ -81,6 +81,12 @@ impl WriterLife {
         }
     }
 
+    /// The segment that will be begun next: over all that were.
+    pub(crate) fn next_segment(&self) -> SegmentId {
+        let life = self.lock();
+        SegmentId { group: GroupId::ONLY, writer: life.writer, sequence: life.sequence }
+    }
+
     /// Counts up a segment of the present writer. It is being written until the guard is dropped.
     pub(crate) fn begin_segment(self: &Arc<Self>) -> RunningSegment {
         let mut life = self.lock();

@@ -55,6 +55,7 @@ pub(crate) fn answer_for(error: EngineError) -> S3Error {
             tracing::error!(%segment, detail, "an object cannot be read: too few good units");
             S3Error::new(S3ErrorCode::InternalError, "the object's bytes are damaged beyond what parity can mend")
         }
+        error @ EngineError::MetaBehind { .. } => internal("the metadata is not that of the disks", &error),
         error @ EngineError::Sealed { .. } => internal("the bytes in an object's row do not open", &error),
         EngineError::Invalid(why) => internal("the engine refused a call", &why),
         EngineError::Meta(error) => answer_for_meta(error),

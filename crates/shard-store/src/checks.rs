@@ -3,10 +3,23 @@
 use bytes::Bytes;
 use cairn_erasure::StripeLayout;
 
-use crate::{SealedUnit, ShardHeader, ShardStoreError, UnitError, UnitPlace};
+use crate::{SealedUnit, ShardHeader, ShardStoreError, UnitError, UnitPlace, WriteMode};
 
 /// Longest label of a shard's header.
 pub(crate) const LABEL_BYTES_MAX: usize = 2048;
+
+/// Whether the shard that is to be written stands already. One of another header is another segment's.
+pub(crate) fn check_standing(
+    standing: Option<ShardHeader>,
+    wanted: &ShardHeader,
+    mode: WriteMode,
+) -> Result<bool, ShardStoreError> {
+    match (mode, standing) {
+        (WriteMode::Replace, _) | (WriteMode::New, None) => Ok(false),
+        (WriteMode::New, Some(standing)) if standing == *wanted => Ok(true),
+        (WriteMode::New, Some(_)) => Err(ShardStoreError::Conflict { key: wanted.key }),
+    }
+}
 
 /// Checks a header and gives the layout of its shard.
 pub(crate) fn check_header(header: &ShardHeader) -> Result<StripeLayout, ShardStoreError> {

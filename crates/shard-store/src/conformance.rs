@@ -50,6 +50,16 @@ impl Sample {
         Self { header, layout }
     }
 
+    /// A shard of this header.
+    ///
+    /// # Panics
+    /// For segments that are too long.
+    #[must_use]
+    pub fn of(header: ShardHeader) -> Self {
+        let layout = StripeLayout::new(header.profile, header.segment_bytes).expect("a segment of allowed length");
+        Self { header, layout }
+    }
+
     /// Its key.
     #[must_use]
     pub const fn key(&self) -> ShardKey {
@@ -268,6 +278,12 @@ async fn new_twice_and_replace(store: &dyn ShardStore) {
         sample.check(store).await;
         let after = store.status();
         assert_eq!((before.shards, before.bytes_live), (after.shards, after.bytes_live));
+
+        let mut other = sample.clone();
+        other.header.label = Bytes::from_static(b"of another segment");
+        let conflict = other.write(store, WriteMode::New).await;
+        assert!(matches!(conflict, Err(ShardStoreError::Conflict { .. })), "{conflict:?}");
+        sample.check(store).await;
 
         // Two at once: the second to finish finds the row.
         let twin = Sample::new(number + 10, bytes);

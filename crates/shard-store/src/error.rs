@@ -39,7 +39,10 @@ impl ShardStoreError {
     /// Whether it answers about the shard or the call, and the disk itself is well.
     #[must_use]
     pub const fn is_about_the_call(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::StaleOrder { .. } | Self::Invalid(_) | Self::Unit(_))
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::StaleOrder { .. } | Self::Conflict { .. } | Self::Invalid(_) | Self::Unit(_)
+        )
     }
 }
 
@@ -67,6 +70,15 @@ pub enum ShardStoreError {
         order: Index,
         /// The highest index seen.
         seen: Index,
+    },
+    /// Another segment's shard has the id: whoever gave the id out went back in time.
+    #[error(
+        "shard {} slot {} is here and is another segment's: the metadata is older than the disk",
+        key.segment, key.slot
+    )]
+    Conflict {
+        /// The shard.
+        key: ShardKey,
     },
     /// The caller broke the rules of the call.
     #[error("invalid call: {0}")]

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::{
     Cleaned, DeleteOrder, DiskState, DiskStatus, FenceReason, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore,
     ShardStoreError, ShardSummary, ShardWriter, SpaceUse, WriteMode,
-    checks::{Progress, check_header, is_sound},
+    checks::{Progress, check_header, check_standing, is_sound},
     dead::RecentDead,
 };
 
@@ -238,6 +238,10 @@ impl ShardStore for MemoryShardStore {
         Ok(())
     }
 
+    fn answered(&self) -> Index {
+        *self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn begin(
         &self,
         header: ShardHeader,
@@ -245,7 +249,8 @@ impl ShardStore for MemoryShardStore {
         _space: SpaceUse,
     ) -> Result<Box<dyn ShardWriter>, ShardStoreError> {
         let layout = check_header(&header)?;
-        let exists = mode == WriteMode::New && self.shared.shards().contains_key(&header.key);
+        let standing = self.shared.shards().get(&header.key).map(|shard| shard.header.clone());
+        let exists = check_standing(standing, &header, mode)?;
         self.shared.check_write(!exists).await?;
         let progress = Progress::new(&header, layout);
         let shard = Shard { payload_bytes: layout.shard_bytes(), header, units: Vec::new() };

@@ -164,7 +164,16 @@ pub trait ShardStore: Send + Sync + 'static {
     /// Records a new attach number, synced before it returns.
     async fn set_attach(&self, attach: AttachNumber) -> Result<(), ShardStoreError>;
 
-    /// Begins a shard. Nothing of it exists until [`ShardWriter::finish`] was answered.
+    /// The highest index of the group that the disk was told, by an order or by [`Self::note_index`].
+    fn answered(&self) -> Index;
+
+    /// Tells the disk how far the group is, so that metadata older than the disk is found out. Durable when answered.
+    async fn note_index(&self, index: Index) -> Result<(), ShardStoreError> {
+        self.delete(&[], DeleteOrder { index, reason: DeleteReason::Dead }).await.map(drop)
+    }
+
+    /// Begins a shard. Nothing of it exists until [`ShardWriter::finish`] was answered. One of the same key that is of
+    /// another header is a [`ShardStoreError::Conflict`], unless it is to be replaced.
     async fn begin(
         &self,
         header: ShardHeader,

@@ -321,3 +321,96 @@ async fn inline_bytes_and_labels_lie_nowhere_in_the_clear() -> anyhow::Result<()
     ensure!(get(&s3, "copied").await? == pattern.repeat(4 * KIB / pattern.len()));
     Ok(())
 }
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(copied.success(), "cp {} {}", from.display(), to.display());
+    Ok(())
+}
+
+/// A backup of the metadata is put back, as messages and habit say: nothing is written under it, since its ids are taken,
+/// and there is a way on that loses nothing of what lies on the disks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_metadata_is_refused_and_can_be_gone_on_from() -> anyhow::Result<()> {
+    const LENGTH: usize = 300_000;
+    let seed = seed();
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    let (meta, copy, newest) = (data.join("meta"), data.join("copy"), data.join("newest"));
+    server.run(&["bucket", "create", BUCKET])?;
+    let s3 = client(&server)?;
+    put(&s3, "a", bytes(seed, LENGTH)).await?;
+    server.kill()?;
+    copy_folder(&meta, &copy)?;
+    server.restart()?;
+    for number in 0..5 {
+        put(&s3, &format!("b{number}"), bytes(seed ^ (10 + number), LENGTH)).await?;
+    }
+    server.kill()?;
+
+    fs::rename(&meta, &newest)?;
+    copy_folder(&copy, &meta)?;
+    for _ in 0..3 {
+        let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+        ensure!(!started && said.contains("older than the disks") && said.contains("recover --copy"), "{said}");
+    }
+    // The newest comes back: all is as it was.
+    fs::remove_dir_all(&meta)?;
+    fs::rename(&newest, &meta)?;
+    server.restart()?;
+    for number in 0..5 {
+        ensure!(get(&s3, &format!("b{number}")).await? == bytes(seed ^ (10 + number), LENGTH));
+    }
+    server.kill()?;
+
+    // It is lost: the copy goes on as a life of its own.
+    fs::remove_dir_all(&meta)?;
+    let (recovered, said) = run(&data, &["recover", "--copy", "/no/such/folder"])?;
+    ensure!(!recovered && said.contains("--copy") && !meta.join("CAIRN-CLUSTER").exists(), "{said}");
+    let (recovered, said) = run(&data, &["recover", "--copy", &copy.display().to_string()])?;
+    ensure!(recovered, "{said}");
+    for line in ["as the copy", "objects that came back: 1", "recovered/b0", "recovered/b4"] {
+        ensure!(said.contains(line), "`{line}` is missing:\n{said}");
+    }
+    server.restart()?;
+    for number in 0..6 {
+        put(&s3, &format!("c{number}"), bytes(seed ^ (20 + number), LENGTH)).await?;
+    }
+    for number in 0..6 {
+        ensure!(get(&s3, &format!("c{number}")).await? == bytes(seed ^ (20 + number), LENGTH), "c{number} is another");
+    }
+    ensure!(get(&s3, "a").await? == bytes(seed, LENGTH) && get(&s3, "b0").await.is_err());
+    server.kill()?;
+    server.restart()?;
+    server.until("every disk was looked through", WHOLE_WITHIN, whole)?;
+    let (_, said) = run(&data, &["check", "--json"])?;
+    let report: serde_json::Value = serde_json::from_str(&said)?;
+    ensure!(report["forgotten"]["count"] == 5 * 6, "{report:#}");
+    ensure!(report["damaged"]["count"] == 0 && report["orphaned"]["count"] == 0, "{report:#}");
+    Ok(())
+}
+
+/// The file that names the group's member is gone, and the member is not: nothing is recovered over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_its_name_is_not_recovered_over() -> anyhow::Result<()> {
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    server.run(&["bucket", "create", BUCKET])?;
+    server.run(&["snapshot", "create"])?;
+    let s3 = client(&server)?;
+    put(&s3, "newer", bytes(1, 300_000)).await?;
+    server.kill()?;
+    let name = data.join("meta/CAIRN-CLUSTER");
+    let text = fs::read_to_string(&name)?;
+    fs::remove_file(&name)?;
+    for words in [&["server", "--s3-listen", "127.0.0.1:0"][..], &["recover"]] {
+        let (done, said) = run(&data, words)?;
+        let command = said.split("printf '").nth(1).and_then(|rest| rest.split('\'').next());
+        ensure!(!done && command.map(|lines| lines.replace("\\n", "\n")) == Some(text.clone()), "{words:?}: {said}");
+        ensure!(!name.exists(), "nothing was made");
+    }
+    fs::write(&name, text)?;
+    server.restart()?;
+    ensure!(get(&s3, "newer").await? == bytes(1, 300_000));
+    Ok(())
+}

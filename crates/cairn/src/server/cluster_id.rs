@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! META/CAIRN-CLUSTER   the id, whether the metadata group was ever formed, and its voter if that is not the first
+//!      CAIRN-OLDER     this is a copy of before: a start found the disks to be newer. Without it each try to start would
+//!                      bring the copy's index nearer to the disks', until nothing showed any more
 //!      voter-1/        the group's member
 //! ```
 //!
@@ -21,10 +23,12 @@ use crate::{secrets::write_private, server::lock::make_private_folder};
 const TITLE: &str = "cairn cluster ";
 const NAME: &str = "CAIRN-CLUSTER";
 const VOTER: &str = "voter ";
+const OLDER: &str = "CAIRN-OLDER";
+const VOTER_FOLDER: &str = "voter-";
 
 /// The folder of a voter.
 pub(crate) fn voter_folder(folder: &Path, voter: u64) -> PathBuf {
-    folder.join(format!("voter-{voter}"))
+    folder.join(format!("{VOTER_FOLDER}{voter}"))
 }
 
 /// The metadata's folder of a cluster.
@@ -50,6 +54,9 @@ impl MetaFolder {
     /// Reads whose folder it is; one that holds nothing yet becomes a new cluster's.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         make_private_folder(folder)?;
+        if let Ok(why) = fs::read_to_string(folder.join(OLDER)) {
+            return Err(explain_older(folder, why.trim()));
+        }
         let path = folder.join(NAME);
         let found = match fs::read_to_string(&path) {
             Ok(text) => Self::parse(folder, &text).with_context(|| {
@@ -81,16 +88,17 @@ impl MetaFolder {
             return Ok(());
         }
         let held = |disk: &&PathBuf| matches!(inspect(disk), FolderState::Disk { .. });
-        if let Some(disk) = disks.iter().find(held) {
-            bail!(
-                "{} holds the disk of a cluster, but its metadata is not in {}: mount it or put it back; where it is \
-                 lost, `cairn recover` brings back the newest snapshot that lies on the disks; to begin anew with nothing, \
-                 give empty folders for metadata and disks",
-                disk.display(),
-                folder.display()
-            );
+        let Some(disk) = disks.iter().find(held) else { return Ok(()) };
+        if let Some(voter) = Self::nameless_voter(folder) {
+            return Err(explain_nameless(folder, &voter, disk));
         }
-        Ok(())
+        bail!(
+            "{} holds the disk of a cluster, but its metadata is not in {}: mount it or put it back; where it is lost, \
+             `cairn recover` brings back the newest snapshot that lies on the disks; to begin anew with nothing, give empty \
+             folders for metadata and disks",
+            disk.display(),
+            folder.display()
+        )
     }
 
     /// Whether there is a cluster's metadata in a folder, whole or not.
@@ -101,6 +109,36 @@ impl MetaFolder {
     /// Writes whose folder it is, after a life of the group was made of a snapshot in [`Self::voter_folder`].
     pub(crate) fn write_recovered(folder: &Path, cluster_id: u128, voter: u64) -> Result<()> {
         Self { folder: folder.to_owned(), cluster_id, voter, formed: true }.write()
+    }
+
+    /// Reads whose folder a copy of it is; makes and changes nothing.
+    pub(crate) fn of_copy(folder: &Path) -> Result<Self> {
+        let path = folder.join(NAME);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let found = Self::parse(folder, &text).with_context(|| format!("{} is damaged", path.display()))?;
+        if !found.formed || !found.voter_folder().is_dir() {
+            bail!("{} holds no metadata of a group: there is no {}", folder.display(), found.voter_folder().display());
+        }
+        Ok(found)
+    }
+
+    /// Notes, durably, that the disks are newer than this, and tells what to do.
+    pub(crate) fn refuse_older(folder: &Path, why: &str) -> anyhow::Error {
+        match write_private(&folder.join(OLDER), &format!("{why}\n")) {
+            Ok(()) => explain_older(folder, why),
+            Err(error) => explain_older(folder, why).context(error),
+        }
+    }
+
+    /// A member's folder that lies there without the file that names it.
+    pub(crate) fn nameless_voter(folder: &Path) -> Option<PathBuf> {
+        let entries = fs::read_dir(folder).ok()?.flatten();
+        let is_voter = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let number = name.and_then(|name| name.strip_prefix(VOTER_FOLDER)?.parse::<u64>().ok());
+            number.is_some() && path.is_dir()
+        };
+        entries.map(|entry| entry.path()).find(|path| !Self::is_there(folder) && is_voter(path))
     }
 
     /// The folder of the group's member on this node.
@@ -137,9 +175,13 @@ impl MetaFolder {
     }
 
     fn write(&self) -> Result<()> {
+        write_private(&self.folder.join(NAME), &self.text())
+    }
+
+    fn text(&self) -> String {
         let phase = if self.formed { "formed" } else { "forming" };
         let voter = if self.voter == FIRST_VOTER { String::new() } else { format!("{VOTER}{}\n", self.voter) };
-        write_private(&self.folder.join(NAME), &format!("{TITLE}{:032x}\n{phase}\n{voter}", self.cluster_id))
+        format!("{TITLE}{:032x}\n{phase}\n{voter}", self.cluster_id)
     }
 
     fn parse(folder: &Path, text: &str) -> Option<Self> {
@@ -156,6 +198,36 @@ impl MetaFolder {
         };
         Some(Self { folder: folder.to_owned(), cluster_id, voter, formed })
     }
+}
+
+/// The metadata is there and the file beside it is not: it says little, and all of it is known.
+pub(crate) fn explain_nameless(folder: &Path, voter: &Path, disk: &Path) -> anyhow::Error {
+    let number = voter.file_name().and_then(|name| name.to_str()?.strip_prefix(VOTER_FOLDER)?.parse().ok());
+    let FolderState::Disk { cluster_id, .. } = inspect(disk) else {
+        return anyhow::anyhow!("{} is missing beside {}: put it back", folder.join(NAME).display(), voter.display());
+    };
+    let named =
+        MetaFolder { folder: folder.to_owned(), cluster_id, voter: number.unwrap_or(FIRST_VOTER), formed: true };
+    let lines = named.text().trim_end().replace('\n', "\\n");
+    anyhow::anyhow!(
+        "{} is missing beside {}, which may hold all of the metadata: put it back from a copy, or write it anew: \
+         printf '{lines}\\n' > {}; to go on without that folder, move it away and run `cairn recover`",
+        folder.join(NAME).display(),
+        voter.display(),
+        folder.join(NAME).display()
+    )
+}
+
+/// A copy of before would give out again what is taken, and call dead what it never heard of.
+fn explain_older(folder: &Path, why: &str) -> anyhow::Error {
+    let (folder, file) = (folder.display(), folder.join(OLDER));
+    anyhow::anyhow!(
+        "the metadata in {folder} is older than the disks: {why}. Nothing is written under it. Put the newest metadata back \
+         in its place, without the file {}. Where it is lost, move {folder} away and run `cairn recover --copy MOVED`, which \
+         goes on from this copy, or `cairn recover`, which goes on from the newest snapshot on the disks: what is newer is \
+         listed and its shards are kept",
+        file.display()
+    )
 }
 
 /// Something in the folder that is not ours. Without `--data` the data folder's own files lie here too.

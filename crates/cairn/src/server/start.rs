@@ -10,7 +10,7 @@
 use std::{fs, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
-use cairn_cluster::{ClusterKey, DiskFolder, Engine, EngineOptions, RandomIds, RocksDiskOpener};
+use cairn_cluster::{ClusterKey, DiskFolder, Engine, EngineError, EngineOptions, RandomIds, RocksDiskOpener};
 use cairn_gateway::{Gateway, GatewayOptions, Identities, TlsMode};
 use cairn_meta::{CLUSTER_VERSION, Clock, MetaError, MetaHandle, MetaOptions, SystemClock};
 use cairn_proto::{NodeId, admin::ServerInfo};
@@ -100,7 +100,11 @@ async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, 
     let known = vec![(NODE, CLUSTER_VERSION)];
     parts.meta.raise_version(known).await.context("raise the cluster version")?;
     let sealer = identities::prepare(config, &parts.meta, clock.as_ref()).await?;
-    let engine = start_engine(config, cluster_id, Arc::clone(sealer.cluster_key()), parts.meta.clone()).await?;
+    let engine = start_engine(config, cluster_id, Arc::clone(sealer.cluster_key()), parts.meta.clone()).await;
+    let engine = engine.map_err(|error| match error {
+        EngineError::MetaBehind { why } => MetaFolder::refuse_older(&config.meta, &why),
+        error => anyhow::Error::from(error).context("start the object engine"),
+    })?;
     parts.engine = Some(engine.clone());
     let socket = admin::bind(&config.admin_socket())?;
     let gateway = start_gateway(config, engine.clone(), Arc::clone(&sealer), Arc::clone(clock)).await?;
@@ -149,7 +153,12 @@ async fn start_keeper(
     Ok(Background { stop, task })
 }
 
-async fn start_engine(config: &Config, cluster_id: u128, key: Arc<ClusterKey>, meta: MetaHandle) -> Result<Engine> {
+async fn start_engine(
+    config: &Config,
+    cluster_id: u128,
+    key: Arc<ClusterKey>,
+    meta: MetaHandle,
+) -> Result<Engine, EngineError> {
     let options = EngineOptions {
         node: NODE,
         cluster_id,
@@ -161,7 +170,7 @@ async fn start_engine(config: &Config, cluster_id: u128, key: Arc<ClusterKey>, m
     };
     let disks = Arc::new(RocksDiskOpener::new(cluster_id));
     let ids = Arc::new(RandomIds::from_system());
-    Engine::start(options, key, meta, disks, ids).await.context("start the object engine")
+    Engine::start(options, key, meta, disks, ids).await
 }
 
 async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clock: Arc<dyn Clock>) -> Result<Gateway> {

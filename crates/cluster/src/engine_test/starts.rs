@@ -1,7 +1,7 @@
 //! The start: which folders are taken, and what the store does with the others away.
 
-use cairn_proto::AttachNumber;
-use cairn_shard_store::ShardStore;
+use cairn_proto::{AttachNumber, Index, Slot};
+use cairn_shard_store::{ShardKey, ShardStore, WriteMode, conformance::Sample};
 
 use crate::error::EngineError;
 use crate::start::take_folder;
@@ -23,6 +23,57 @@ async fn each_start_raises_the_attach_number_on_both_sides() {
     assert_eq!((attach(&world, 0), world.disk(0).attach()), (AttachNumber(2), AttachNumber(2)));
     assert_eq!(world.meta.local().disks().unwrap().len(), 6);
     assert_eq!(world.engine.status().await.unwrap().groups[0].total, groups, "no groups are made twice");
+}
+
+/// Everything that shows that the metadata is a copy of before, each alone.
+#[tokio::test]
+async fn metadata_that_is_older_than_a_disk_is_refused() {
+    let refused = async |world: &World, part: &str| match world.restart_refused().await {
+        EngineError::MetaBehind { why } => assert!(why.contains(part) && why.contains("disk-2"), "{why}"),
+        other => panic!("{other}"),
+    };
+    let world = World::new(6).await;
+    world.disk(2).set_attach(AttachNumber(9)).await.unwrap();
+    refused(&world, "was taken into service 9 times, and the metadata knows of 1").await;
+    refused(&world, "9 times").await;
+
+    let mut world = World::new(6).await;
+    let index = world.meta.local().index();
+    world.disk(2).note_index(index).await.unwrap();
+    world.restart().await;
+    world.disk(2).note_index(Index(1_000_000)).await.unwrap();
+    refused(&world, "heard of index 1000000").await;
+
+    let mut world = World::new(6).await;
+    world.put("key", &bytes_of(LENGTH, 62)).await.unwrap();
+    world.restart().await;
+    // Number 5 of writer 9.
+    let unknown = Sample::new((9 << 32) + 5, 100_000);
+    unknown.write(&world.disk(2), WriteMode::New).await.unwrap();
+    refused(&world, "which the metadata has not given out yet").await;
+}
+
+/// Metadata that gives ids out again in spite of all: what is there is not taken for what is written.
+#[tokio::test]
+async fn a_segment_id_that_is_taken_is_not_written_under() {
+    let world = World::new(6).await;
+    let bytes = bytes_of(LENGTH, 63);
+    world.put("key", &bytes).await.unwrap();
+    let next = world.engine.shared().writer.next_segment();
+    for number in 0..6 {
+        for slot in 0..6 {
+            let mut taken = Sample::new(1, 100_000).header;
+            taken.key = ShardKey { segment: next, slot: Slot(slot) };
+            let sample = Sample::of(taken);
+            sample.write(&world.disk(number), WriteMode::New).await.unwrap();
+        }
+    }
+    // Lifted to other ids, or refused: never acknowledged over what lies there.
+    match world.put("other", &bytes).await {
+        Ok(_) => assert!(world.get("other").await.unwrap() == bytes),
+        Err(error) => assert!(matches!(error, EngineError::Unavailable { .. }), "{error}"),
+    }
+    assert!(world.get("key").await.unwrap() == bytes);
 }
 
 #[tokio::test]

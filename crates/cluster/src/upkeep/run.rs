@@ -66,6 +66,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> UpkeepHandle {
         ),
         spawn_disk_duty("inventory", &upkeep, &stop, |up, disk| async move { up.inventory_step(disk).await }),
         spawn_disk_duty("scrub", &upkeep, &stop, |up, disk| async move { up.scrub_step(disk).await }),
+        spawn_disk_duty("progress", &upkeep, &stop, |up, disk| async move { up.progress_step(disk).await }),
         spawn_disk_duty("cleaner", &upkeep, &stop, |up, disk| async move { up.cleaner_step(disk).await }),
         spawn_hints(&upkeep, &stop),
     ];

@@ -23,7 +23,7 @@ use crate::{
     DiskState, DiskStatus, FenceReason, InstanceStatus, ShardStoreError, SpaceUse, dead::RecentDead,
     rocks::rows::FileRow, space::SpaceGuard,
 };
-use cairn_proto::{AttachNumber, DiskId};
+use cairn_proto::{AttachNumber, DiskId, Index as MetaIndex};
 
 /// What outlives the open files: a closed disk still answers who it is and how it stands.
 #[derive(Debug)]
@@ -113,6 +113,10 @@ impl Vitals {
 
     pub(super) fn attach(&self) -> AttachNumber {
         AttachNumber(self.attach.load(Relaxed))
+    }
+
+    pub(super) fn answered(&self) -> MetaIndex {
+        MetaIndex(self.answered.load(Relaxed))
     }
 
     /// Ends writing, or tells what ended it before.

@@ -172,7 +172,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         small.check_absent(&*disk).await;
         assert!(disk.status().errors > 0);
         assert_eq!(disk.list(None, 10).await.unwrap().len(), 4, "{damage}");
-        assert_eq!(disk.core().answered(), MetaIndex(70), "what the group said is not forgotten with the index");
+        assert_eq!(disk.answered(), MetaIndex(70), "what the group said is not forgotten with the index");
         check_balance(&disk.core());
         small.write(&*disk, WriteMode::New).await.unwrap();
         Sample::new(20, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();

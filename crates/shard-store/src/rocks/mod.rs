@@ -53,7 +53,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_proto::{AttachNumber, DiskId};
+use cairn_proto::{AttachNumber, DiskId, Index as MetaIndex};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::{
@@ -68,7 +68,7 @@ use self::{
 use crate::{
     Cleaned, DeleteOrder, DiskStatus, FenceReason, InstanceStatus, ShardHeader, ShardKey, ShardStore, ShardStoreError,
     ShardSummary, ShardWriter, SpaceSource, SpaceUse, WriteMode,
-    checks::{Progress, check_header},
+    checks::{Progress, check_header, check_standing},
 };
 
 pub use self::folder::{FolderState, inspect, is_mount_point};
@@ -274,6 +274,10 @@ impl ShardStore for RocksShardStore {
         self.order(|reply| IndexOrder::Attach { attach, reply }).await
     }
 
+    fn answered(&self) -> MetaIndex {
+        self.vitals.answered()
+    }
+
     async fn begin(
         &self,
         header: ShardHeader,
@@ -282,8 +286,8 @@ impl ShardStore for RocksShardStore {
     ) -> Result<Box<dyn ShardWriter>, ShardStoreError> {
         self.vitals.check_write()?;
         let layout = check_header(&header)?;
-        let key = header.key;
-        let exists = mode == WriteMode::New && self.blocking(move |open| open.core.row(key)).await?.is_some();
+        let standing = if mode == WriteMode::New { self.header(header.key).await? } else { None };
+        let exists = check_standing(standing, &header, mode)?;
         let Open { log, index, ended, streams, .. } = self.opened()?;
         let payload_bytes = layout.shard_bytes();
         let target = if exists {

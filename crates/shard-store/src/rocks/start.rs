@@ -339,11 +339,3 @@ fn is_whole(core: &Core, row: &ShardRow) -> bool {
         unit.is_some_and(|unit| is_sound(&header, stripe, &unit))
     })
 }
-
-impl Core {
-    /// The highest index answered, for the tests of durability.
-    #[cfg(test)]
-    pub(super) fn answered(&self) -> MetaIndex {
-        MetaIndex(self.vitals.answered.load(std::sync::atomic::Ordering::Relaxed))
-    }
-}
