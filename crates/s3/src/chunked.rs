@@ -123,6 +123,11 @@ impl ChunkedDecoder {
         if checksums.trailer.is_some() && !has_trailer {
             return Err(invalid("x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER"));
         }
+        if has_trailer && checksums.trailer.is_none() {
+            return Err(invalid(
+                "an x-amz-content-sha256 that ends in -TRAILER needs x-amz-trailer, which names the trailer",
+            ));
+        }
         if !payload.is_chunked() {
             return Ok(None);
         }

@@ -15,11 +15,21 @@ pub enum ETagCondition {
 }
 
 impl ETagCondition {
+    /// `If-None-Match`, whose ETags may be weak.
     fn parse(text: &str) -> Self {
+        Self::parse_if(text, |_| true)
+    }
+
+    /// `If-Match`: weak ETags fit nothing.
+    fn parse_strong(text: &str) -> Self {
+        Self::parse_if(text, |tag| !etag::is_weak(tag))
+    }
+
+    fn parse_if(text: &str, fits: fn(&str) -> bool) -> Self {
         if text.trim() == "*" {
             return Self::Any;
         }
-        Self::OneOf(text.split(',').map(|tag| etag::unquoted(tag).to_owned()).collect())
+        Self::OneOf(text.split(',').filter(|tag| fits(tag)).map(|tag| etag::unquoted(tag).to_owned()).collect())
     }
 
     /// Whether an ETag (without quotes) is meant.
@@ -67,7 +77,7 @@ impl ReadConditions {
 
     fn parse_prefixed(headers: &HeaderMap, names: [&'static str; 4], copy_source: bool) -> Result<Self, S3Error> {
         Ok(Self {
-            if_match: single_header(headers, names[0])?.map(ETagCondition::parse),
+            if_match: single_header(headers, names[0])?.map(ETagCondition::parse_strong),
             if_none_match: single_header(headers, names[1])?.map(ETagCondition::parse),
             if_modified_since: single_header(headers, names[2])?.and_then(dates::parse_http),
             if_unmodified_since: single_header(headers, names[3])?.and_then(dates::parse_http),
@@ -84,10 +94,10 @@ impl ReadConditions {
         let modified = last_modified.unix_timestamp();
         if let Some(condition) = &self.if_match {
             if !condition.matches(etag) {
-                return Err(failed("If-Match"));
+                return Err(self.failed("If-Match"));
             }
         } else if self.if_unmodified_since.is_some_and(|since| modified > since.unix_timestamp()) {
-            return Err(failed("If-Unmodified-Since"));
+            return Err(self.failed("If-Unmodified-Since"));
         }
         if let Some(condition) = &self.if_none_match {
             if condition.matches(etag) {
@@ -100,7 +110,16 @@ impl ReadConditions {
     }
 
     fn not_modified(&self, condition: &str) -> S3Error {
-        if self.copy_source { failed(condition) } else { S3ErrorCode::NotModified.into() }
+        if self.copy_source { self.failed(condition) } else { S3ErrorCode::NotModified.into() }
+    }
+
+    fn failed(&self, condition: &str) -> S3Error {
+        let message = if self.copy_source {
+            format!("the source of the copy does not meet {condition}; nothing was copied")
+        } else {
+            format!("the object does not meet {condition}; ask for its ETag and time with a HEAD without conditions")
+        };
+        S3Error::new(S3ErrorCode::PreconditionFailed, message).with("Condition", condition)
     }
 }
 
@@ -128,7 +147,7 @@ impl WriteConditions {
                 return Err(S3Error::not_implemented(format_args!("{name} on a write")));
             }
         }
-        let if_match = single_header(headers, "if-match")?.map(ETagCondition::parse);
+        let if_match = single_header(headers, "if-match")?.map(ETagCondition::parse_strong);
         let if_none_match_any = match single_header(headers, "if-none-match")?.map(str::trim) {
             None => false,
             Some("*") => true,
@@ -192,6 +211,9 @@ mod tests {
         assert_eq!(read(&[("if-match", "\"x\", \"abc\"")]), 200);
         assert_eq!(read(&[("if-match", "*")]), 200);
         assert_eq!(read(&[("if-match", "x")]), 412);
+        // Strong comparison here, weak comparison there.
+        assert_eq!(read(&[("if-match", "W/\"abc\"")]), 412);
+        assert_eq!(read(&[("if-match", "W/\"abc\", \"abc\"")]), 200);
         assert_eq!(read(&[("if-none-match", "W/\"abc\"")]), 304);
         assert_eq!(read(&[("if-none-match", "*")]), 304);
         assert_eq!(read(&[("if-none-match", "x")]), 200);
@@ -212,6 +234,19 @@ mod tests {
         let error =
             ReadConditions::parse_copy_source(&headers).unwrap().check("abc", OffsetDateTime::UNIX_EPOCH).unwrap_err();
         assert_eq!(error.code, S3ErrorCode::PreconditionFailed);
+        assert!(error.message.contains("the source of the copy does not meet If-None-Match"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_read_says_nothing_of_changes() {
+        for (name, value, condition) in
+            [("if-match", "x", "If-Match"), ("if-unmodified-since", BEFORE, "If-Unmodified-Since")]
+        {
+            let conditions = ReadConditions::parse(&map(&[(name, value)])).unwrap();
+            let error = conditions.check("abc", datetime!(1994-11-06 08:49:37 UTC)).unwrap_err();
+            let is_right = error.message.starts_with(&format!("the object does not meet {condition};"));
+            assert!(is_right && !error.message.contains("changed"), "{error}");
+        }
     }
 
     #[test]
@@ -226,6 +261,7 @@ mod tests {
         assert_eq!(check(&[("if-none-match", "*")], Some("a")), Err(S3ErrorCode::PreconditionFailed));
         assert_eq!(check(&[("if-match", "\"a\"")], Some("a")), Ok(()));
         assert_eq!(check(&[("if-match", "\"b\"")], Some("a")), Err(S3ErrorCode::PreconditionFailed));
+        assert_eq!(check(&[("if-match", "W/\"a\"")], Some("a")), Err(S3ErrorCode::PreconditionFailed));
         assert_eq!(check(&[("if-match", "\"a\"")], None), Err(S3ErrorCode::NoSuchKey));
         assert_eq!(check(&[("if-match", "*")], None), Err(S3ErrorCode::NoSuchKey));
         assert_eq!(check(&[("if-none-match", "\"a\"")], None), Err(S3ErrorCode::NotImplemented));

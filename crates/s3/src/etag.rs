@@ -49,6 +49,12 @@ pub fn unquoted(etag: &str) -> &str {
     etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(etag)
 }
 
+/// Whether a client marked an ETag as weak. Where the bytes must be the same such a one fits nothing, as HTTP says.
+#[must_use]
+pub fn is_weak(etag: &str) -> bool {
+    etag.trim_start().starts_with("W/")
+}
+
 #[cfg(test)]
 mod tests {
     use md5::Digest;
@@ -70,5 +76,6 @@ mod tests {
             assert_eq!(unquoted(sent), "x");
         }
         assert_eq!(unquoted("\""), "\"");
+        assert!(is_weak(" W/\"x\"") && !is_weak("\"W/\"") && !is_weak("x"));
     }
 }

@@ -146,6 +146,7 @@ impl Operation {
             Target::Object(..) => Self::route_object(method, query, headers),
         }?;
         check_headers(headers)?;
+        operation.check_copy_headers(headers)?;
         Ok(operation)
     }
 
@@ -209,6 +210,24 @@ impl Operation {
             ("DELETE", Some("uploadId")) => Ok(Self::AbortMultipartUpload),
             (_, named) => Err(method_not_allowed(method, "this object resource", methods_of_object(named))),
         }
+    }
+
+    /// What names the source of a copy, or a part of it, is refused where it would be ignored.
+    fn check_copy_headers(self, headers: &HeaderMap) -> Result<(), S3Error> {
+        const RANGE: &str = "x-amz-copy-source-range";
+        let mut names = headers.keys().map(http::HeaderName::as_str);
+        let message = match self {
+            Self::UploadPartCopy => return Ok(()),
+            Self::CopyObject if !headers.contains_key(RANGE) => return Ok(()),
+            Self::CopyObject => format!("{RANGE} belongs to UploadPartCopy: CopyObject copies the whole object"),
+            _ => match names.find(|name| name.starts_with("x-amz-copy-source")) {
+                None => return Ok(()),
+                Some(name) => {
+                    format!("{name} belongs to a copy, which is a PUT of a key with x-amz-copy-source: leave it out")
+                }
+            },
+        };
+        Err(S3Error::new(S3ErrorCode::InvalidRequest, message))
     }
 
     /// S3's name, for logs and metrics.

@@ -200,6 +200,29 @@ fn headers_that_change_the_meaning_are_refused() {
 }
 
 #[test]
+fn headers_of_a_copy_are_refused_elsewhere() {
+    const SOURCE: (&str, &str) = ("x-amz-copy-source", "/bucket/s");
+    const RANGE: (&str, &str) = ("x-amz-copy-source-range", "bytes=0-1");
+    const CONDITION: (&str, &str) = ("x-amz-copy-source-if-match", "x");
+    let code = |request: &str, headers: &[(&'static str, &'static str)]| {
+        let (method, path) = request.split_once(' ').unwrap();
+        route_with(method, path, headers).map_err(|error| error.code).err()
+    };
+    let part = "PUT /bucket/k?partNumber=1&uploadId=u";
+    assert_eq!(code(part, &[SOURCE, RANGE, CONDITION]), None);
+    assert_eq!(code("PUT /bucket/k", &[SOURCE, CONDITION]), None);
+    assert_eq!(code("PUT /bucket/k", &[SOURCE, RANGE]), Some(S3ErrorCode::InvalidRequest));
+    for request in ["GET /bucket/k", "HEAD /bucket/k", "DELETE /bucket/k", "GET /bucket", "POST /bucket/k?uploads"] {
+        assert_eq!(code(request, &[SOURCE]), Some(S3ErrorCode::InvalidRequest), "{request}");
+    }
+    for request in ["GET /bucket/k", "PUT /bucket/k", part] {
+        for header in [RANGE, CONDITION] {
+            assert_eq!(code(request, &[header]), Some(S3ErrorCode::InvalidRequest), "{request} {header:?}");
+        }
+    }
+}
+
+#[test]
 fn headers_that_ask_for_nothing_are_taken() {
     let checksums = ChecksumAlgorithm::ALL.iter().map(|algorithm| (algorithm.header_name(), "x"));
     let known = HEADERS_KNOWN.iter().filter(|name| !name.starts_with("x-amz-copy-source")).map(|name| (*name, "x"));

@@ -68,8 +68,11 @@ impl ListBucketsParams {
     /// Reads them.
     ///
     /// # Errors
-    /// `InvalidArgument`.
+    /// `InvalidArgument`, or `NotImplemented` for a region: a list of all buckets would not be what was asked for.
     pub fn parse(query: &Query) -> Result<Self, S3Error> {
+        if non_empty(query, "bucket-region").is_some() {
+            return Err(S3Error::not_implemented("listing buckets by bucket-region"));
+        }
         let max_buckets = page_size(query, "max-buckets", PAGE_BUCKETS_MAX)?;
         if max_buckets == 0 {
             return Err(S3Error::invalid_argument("max-buckets", "0", "max-buckets must be 1 to 10000"));
@@ -255,6 +258,9 @@ mod tests {
         assert_eq!((parts.part_number_marker, parts.max_parts), (3, 2));
         assert_eq!(ListBucketsParams::parse(&query("prefix=a")).unwrap().max_buckets, 10_000);
         assert!(ListBucketsParams::parse(&query("max-buckets=0")).is_err());
+        assert!(ListBucketsParams::parse(&query("bucket-region=")).is_ok());
+        let by_region = ListBucketsParams::parse(&query("bucket-region=eu")).unwrap_err();
+        assert_eq!(by_region.code, S3ErrorCode::NotImplemented);
     }
 
     #[test]

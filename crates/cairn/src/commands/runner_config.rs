@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
     process::ExitCode,
 };
 
@@ -21,13 +22,13 @@ pub(crate) fn run(args: RunnerConfigArgs) -> Result<ExitCode> {
         if let Some(endpoint) = &args.endpoint {
             check_endpoint(endpoint)?;
         }
+        let path = cache_path(&args.prefix)?;
         let mut client = connect(&args.data).await?;
         let server = client.get_server(GetServerRequest {}).await.map_err(|status| explain(&status))?.into_inner();
         let (endpoint, endpoint_is_local) = match args.endpoint {
             Some(endpoint) => (endpoint, false),
             None => local_endpoint(&server)?,
         };
-        let path = args.prefix.trim_matches('/').to_owned();
         let request = CreateKeyRequest {
             bucket: args.bucket.clone(),
             // The runner joins its Path and the rest with a slash: `team` must not open `team-b`.
@@ -60,14 +61,37 @@ pub(crate) fn run(args: RunnerConfigArgs) -> Result<ExitCode> {
 
 /// The runner's ServerAddress has no scheme and no path.
 fn check_endpoint(endpoint: &str) -> Result<()> {
-    let is_plain = !endpoint.is_empty()
-        && endpoint
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
-    if !is_plain {
-        bail!("--endpoint: `{endpoint}` must be HOST or HOST:PORT, without scheme and path");
+    let (host, port) = match endpoint.rsplit_once(':') {
+        // The last colon inside brackets is the address's own.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (endpoint, None),
+    };
+    let is_name =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+    let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_ipv6 = in_brackets.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if !(is_name || is_ipv6) || !port.is_none_or(is_number) {
+        bail!(
+            "--endpoint: `{endpoint}` must be HOST or HOST:PORT, without scheme and path, an IPv6 address in brackets"
+        );
+    }
+    if port.is_some_and(|port| port.parse::<NonZeroU16>().is_err()) {
+        bail!("--endpoint: `{endpoint}` has a port that none can be; ports are 1 to 65535");
     }
     Ok(())
+}
+
+/// The runner's Path. The runner cleans it as a path of files: its keys would not begin as the new key demands.
+fn cache_path(prefix: &str) -> Result<String> {
+    let path = prefix.trim_matches('/');
+    if !path.is_empty() && path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        bail!(
+            "--prefix: `{prefix}` has a `.`, a `..` or a doubled slash in it, which the runner resolves; \
+             give a plain path, as in team/project"
+        );
+    }
+    Ok(path.to_owned())
 }
 
 /// The address the server listens on, and whether it means this machine only.
@@ -114,12 +138,42 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_have_no_scheme() {
-        for good in ["cache.lan", "cache.lan:9000", "10.0.0.5:9000", "[fd00::1]:9000"] {
+    fn endpoints_have_no_scheme_and_a_possible_port() {
+        for good in ["cache.lan", "cache.lan:9000", "10.0.0.5:65535", "[fd00::1]:9000", "[fd00::1]", "a_b-c:1"] {
             check_endpoint(good).unwrap();
         }
-        for bad in ["", "https://cache.lan", "cache.lan/x", "a b", "a\"b"] {
-            assert!(check_endpoint(bad).is_err(), "{bad}");
+        let told = |bad: &str| check_endpoint(bad).unwrap_err().to_string();
+        for bad in [
+            "",
+            "https://cache.lan",
+            "cache.lan/x",
+            "a b",
+            "a\"b",
+            ":9000",
+            "x:",
+            "x:y",
+            "x:+1",
+            "x:1:2",
+            "fd00::1",
+            "[x]:1",
+            "a[b]",
+            "[fd00::1",
+        ] {
+            assert!(told(bad).contains("must be HOST or HOST:PORT"), "{bad}");
+        }
+        for bad in ["x:0", "x:65536", "x:99999", "[fd00::1]:99999"] {
+            assert!(told(bad).contains("ports are 1 to 65535"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_what_the_runner_makes_of_it() {
+        for (prefix, path) in [("", ""), ("/", ""), ("//", ""), ("team", "team"), ("/a/b.c/..d/", "a/b.c/..d")] {
+            assert_eq!(cache_path(prefix).unwrap(), path);
+        }
+        for bad in ["a//b", "a/../b", "a//../b", "..", "./a", "a/.", "/../"] {
+            let told = cache_path(bad).unwrap_err().to_string();
+            assert!(told.contains("which the runner resolves"), "{bad}: {told}");
         }
     }
 }

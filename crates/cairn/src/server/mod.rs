@@ -11,14 +11,14 @@ pub(crate) mod lock;
 mod shutdown;
 mod start;
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 
 use crate::{
     args::{ServerArgs, known_variables},
     config::{self, Config, check_machine, process_environment},
-    logging, output,
+    logging, output, small_file,
 };
 
 /// What is still running when all was asked to end gets this long; then the process ends without it.
@@ -73,7 +73,7 @@ fn unknown_variables() -> Result<Vec<String>> {
 pub(crate) fn read_config(file: Option<&std::path::Path>, flags: config::Settings) -> Result<Config> {
     let text = match file {
         Some(path) => {
-            Some(fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?)
+            Some(small_file::read(path).with_context(|| format!("read the configuration {}", path.display()))?)
         }
         None => None,
     };

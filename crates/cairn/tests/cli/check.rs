@@ -8,6 +8,8 @@ use std::{
     process::Output,
 };
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::server::{Server, complained, run, said};
 
 const VALID: &str = "the configuration is valid\n";
@@ -205,6 +207,20 @@ fn the_file_of_a_declared_key_that_cannot_be_used_is_told_of() {
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     assert!(checked(&file).contains("no regular file"));
+}
+
+/// Whoever opens a pipe to read waits for a writer, and there may never be one.
+#[test]
+fn a_configuration_that_is_no_regular_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, pipe) = (folder.path().join("d"), folder.path().join("pipe"));
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // First the one that nobody would wait for.
+    for other in [Path::new("/dev/null"), folder.path(), &pipe] {
+        let text = complained(&check(&home, &["--config", other.to_str().unwrap()]), 1);
+        let is_named = text.contains(&format!("read the configuration {}", other.display()));
+        assert!(is_named && text.contains("it is no regular file"), "{text}");
+    }
 }
 
 #[test]

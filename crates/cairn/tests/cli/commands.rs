@@ -144,6 +144,13 @@ fn runner_config(server: &Server) {
     );
     let keys = said(&server.run(&["key", "list"]));
     assert!(keys.contains("cache/team/*") && keys.contains("cache/*"), "{keys}");
+    for (flag, value, part) in
+        [("--endpoint", "cache.lan:99999", "ports are 1 to 65535"), ("--prefix", "a//../b", "give a plain path")]
+    {
+        let text = complained(&server.run(&["runner-config", "--bucket", "cache", flag, value]), 1);
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(said(&server.run(&["key", "list"])), keys, "no key was made");
 }
 
 #[test]

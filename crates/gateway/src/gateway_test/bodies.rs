@@ -85,6 +85,16 @@ async fn wrong_bodies_are_not_stored() {
 }
 
 #[tokio::test]
+async fn a_trailer_payload_names_its_trailer() {
+    let world = World::new().await;
+    let request = ask("PUT", KEY).payload(TRAILER).header("x-amz-decoded-content-length", "1");
+    let refused = world.send(ROOT, request.body("1\r\nx\r\n0\r\n\r\n")).await;
+    refused.expect_error(400, "InvalidRequest");
+    assert!(refused.element("Message").contains("needs x-amz-trailer"), "{}", refused.text());
+    world.get(KEY).await.expect_error(404, "NoSuchKey");
+}
+
+#[tokio::test]
 async fn the_runners_presigned_round_trip() {
     let world = World::new().await;
     let path = "/bucket/runner/abc/project/7/main%20deps%C3%BC";

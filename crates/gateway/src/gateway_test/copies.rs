@@ -50,6 +50,34 @@ async fn copies_that_are_refused() {
     world.send(ROOT, other("x-amz-copy-source-if-match", &etag)).await.expect(200);
 }
 
+#[tokio::test]
+async fn what_a_copy_would_ignore_is_refused() {
+    let world = World::new().await;
+    world.put("/bucket/source", "bytes in a row").await;
+    let begun = world.send(ROOT, ask("POST", "/bucket/parts").query("uploads")).await.expect(200);
+    let query = format!("partNumber=1&uploadId={}", begun.element("UploadId"));
+    let copy = || ask("PUT", "/bucket/copy").header("x-amz-copy-source", "/bucket/source");
+    let part = || ask("PUT", "/bucket/parts").query(&query).header("x-amz-copy-source", "/bucket/source");
+    let value = ("x-amz-checksum-crc32", "AAAAAA==");
+    for (request, told) in [
+        (copy().header("x-amz-copy-source-range", "bytes=0-3"), "belongs to UploadPartCopy"),
+        (copy().header(value.0, value.1), "send x-amz-checksum-algorithm"),
+        (part().header(value.0, value.1), "send x-amz-checksum-algorithm"),
+        (copy().body("x"), "a copy has no body"),
+        (part().body("x"), "a copy has no body"),
+        (ask("GET", "/bucket/source").header("x-amz-copy-source", "/bucket/source"), "belongs to a copy"),
+        (ask("DELETE", "/bucket/source").header("x-amz-copy-source", "/bucket/source"), "belongs to a copy"),
+    ] {
+        let refused = world.send(ROOT, request).await;
+        refused.expect_error(400, "InvalidRequest");
+        assert!(refused.element("Message").contains(told), "{}", refused.text());
+    }
+    world.get("/bucket/copy").await.expect_error(404, "NoSuchKey");
+    assert_eq!(world.get("/bucket/source").await.text(), "bytes in a row");
+    world.send(ROOT, copy()).await.expect(200);
+    world.send(ROOT, part().header("x-amz-copy-source-range", "bytes=0-3")).await.expect(200);
+}
+
 /// Hashing the source for the checksum that is asked for takes longer than the gateway's patience here.
 #[tokio::test]
 async fn a_copy_that_takes_long_is_answered_before_it_is_done() {

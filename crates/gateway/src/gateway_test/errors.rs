@@ -72,6 +72,7 @@ async fn errors_of_buckets() {
         ("GET /bucket?uploads&max-uploads=x", &[], "", 400, "InvalidArgument"),
         ("GET /bucket?versions", &[], "", 501, "NotImplemented"),
         ("GET /?max-buckets=0", &[], "", 400, "InvalidArgument"),
+        ("GET /?bucket-region=eu", &[], "", 501, "NotImplemented"),
         ("POST /bucket?delete", &[], "<Delete/>", 400, "InvalidRequest"),
         ("PUT /bucket/%zz", &[], "", 400, "InvalidURI"),
     ];

@@ -101,6 +101,39 @@ async fn what_cannot_be_completed() {
 }
 
 #[tokio::test]
+async fn checksums_that_cannot_be_compared_complete_nothing() {
+    let world = World::new().await;
+    let upload = begin(&world, Some("CRC32")).await;
+    let stored = part(&world, &upload, 1, bytes_of(1000)).await.expect(200);
+    let (etag, crc) = (stored.header("etag"), stored.header("x-amz-checksum-crc32"));
+    let sha = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let query = format!("uploadId={upload}");
+    let send = |checksums: &str, headers: &[(&'static str, &'static str)]| {
+        let document = document(&[(1, etag)]).replace("</Part>", &format!("{checksums}</Part>"));
+        let request = ask("POST", KEY).query(&query).body(document);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        world.send(ROOT, request)
+    };
+    let (of_crc, of_sha) =
+        (format!("<ChecksumCRC32>{crc}</ChecksumCRC32>"), format!("<ChecksumSHA1>{sha}</ChecksumSHA1>"));
+    for listed in [of_sha.clone(), format!("{of_crc}{of_sha}"), format!("{of_sha}{of_crc}")] {
+        let refused = send(&listed, &[]).await;
+        refused.expect_error(400, "InvalidPart");
+        assert!(refused.element("Message").contains("CRC32"), "{}", refused.text());
+    }
+    for (header, part) in [
+        (("x-amz-checksum-sha1", sha), "CRC32 checksums, not with SHA1"),
+        (("x-amz-checksum-type", "FULL_OBJECT"), "COMPOSITE checksums, not with FULL_OBJECT"),
+    ] {
+        let refused = send("", &[header]).await;
+        refused.expect_error(400, "InvalidRequest");
+        assert!(refused.element("Message").contains(part), "{}", refused.text());
+    }
+    world.get(KEY).await.expect_error(404, "NoSuchKey");
+    send(&of_crc, &[("x-amz-checksum-type", "COMPOSITE")]).await.expect(200);
+}
+
+#[tokio::test]
 async fn parts_copied_from_an_object() {
     let world = World::new().await;
     let source = bytes_of(PART + 5000);

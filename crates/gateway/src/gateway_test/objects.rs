@@ -65,11 +65,17 @@ async fn conditions_on_reads_and_writes() {
     let unchanged = get("if-none-match", &etag).await.expect(304);
     assert!(unchanged.body.is_empty());
     assert_eq!(unchanged.header("etag"), etag);
-    get("if-match", "\"other\"").await.expect_error(412, "PreconditionFailed");
+    let other = get("if-match", "\"other\"").await;
+    other.expect_error(412, "PreconditionFailed");
+    assert!(!other.text().contains("changed"), "it was a read: {}", other.text());
+    let weak = format!("W/{etag}");
+    get("if-match", &weak).await.expect_error(412, "PreconditionFailed");
+    get("if-none-match", &weak).await.expect(304);
     get("if-match", &etag).await.expect(200);
 
     let put = |name, value| world.send(ROOT, ask("PUT", "/bucket/key").header(name, value).body("two"));
     put("if-none-match", "*").await.expect_error(412, "PreconditionFailed");
+    put("if-match", &weak).await.expect_error(412, "PreconditionFailed");
     put("if-match", "\"00000000000000000000000000000000\"").await.expect_error(412, "PreconditionFailed");
     assert_eq!(world.get("/bucket/key").await.text(), "one");
     put("if-match", &etag).await.expect(200);

@@ -27,7 +27,7 @@ pub(crate) async fn complete_multipart_upload(mut call: Call) -> Result<Answer, 
     call.authorize_write()?;
     let upload = upload_id(&call)?;
     let conditions = preconditions(WriteConditions::parse(&call.headers)?);
-    let announced = RequestChecksums::parse(&call.headers)?.value;
+    let sent = RequestChecksums::parse(&call.headers)?;
     let body = document(&mut call)?.collect(XML_BODY_BYTES_MAX).await?;
     let request = CompleteMultipartUpload::parse(&body)?;
     let etag = object_etag(&request.parts)?;
@@ -37,11 +37,13 @@ pub(crate) async fn complete_multipart_upload(mut call: Call) -> Result<Answer, 
         Err(EngineError::NoSuchUpload) => return completed_before(&call, bucket, upload, &etag).await,
         row => row.map_err(answer_for)?,
     };
+    check_kind(&row, &sent)?;
     let rows = part_rows(&call, upload, &request.parts).await?;
+    check_part_checksums(&request.parts, &rows)?;
     check_size(&call.headers, &rows)?;
-    let checksum = object_checksum(&row, &rows, announced.as_ref())?;
+    let checksum = object_checksum(&row, &rows, sent.value.as_ref())?;
 
-    let parts = request.parts.iter().map(|part| chosen(part, &row)).collect();
+    let parts = request.parts.iter().map(chosen).collect();
     let (engine, key, tag) = (call.engine().clone(), call.key().to_owned(), etag.clone());
     let checksum_row = checksum.as_ref().map(stored_checksum::to_row);
     call.settle(
@@ -75,14 +77,50 @@ fn object_etag(parts: &[CompletedPart]) -> Result<String, S3Error> {
     Ok(etag::of_parts(&all))
 }
 
-fn chosen(part: &CompletedPart, upload: &UploadRow) -> ChosenPart {
-    let announced = stored_checksum::announced(upload.checksum.as_ref()).map(|(algorithm, _)| algorithm);
-    let named = part.checksums.iter().find(|checksum| announced.is_none_or(|one| one == checksum.algorithm));
+fn chosen(part: &CompletedPart) -> ChosenPart {
     ChosenPart {
         number: u16::try_from(part.part_number).unwrap_or(u16::MAX),
         etag: part.etag.to_ascii_lowercase(),
-        checksum: named.map(ToString::to_string),
+        // Of several one at most is of the part's algorithm, and another is refused before.
+        checksum: part.checksums.first().map(ToString::to_string),
     }
+}
+
+/// A value of another algorithm, or of another type, than the upload's cannot be compared with anything.
+fn check_kind(upload: &UploadRow, sent: &RequestChecksums) -> Result<(), S3Error> {
+    let Some((algorithm, kind)) = stored_checksum::announced(upload.checksum.as_ref()) else { return Ok(()) };
+    let refused = |own: &str, other: &str, name: &str| {
+        let message = format!("the upload was begun with {own} checksums, not with {other}: send {name}, or none");
+        Err(S3Error::new(S3ErrorCode::InvalidRequest, message))
+    };
+    if let Some(other) = sent.value.as_ref().map(|value| value.algorithm).filter(|other| *other != algorithm) {
+        return refused(algorithm.as_str(), other.as_str(), algorithm.header_name());
+    }
+    match sent.checksum_type {
+        Some(other) if other != kind => {
+            refused(kind.as_str(), other.as_str(), &format!("x-amz-checksum-type: {}", kind.as_str()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The checksums that are listed must be of the algorithm the parts are stored with: the upload's, if it has one.
+/// Whether their values are right `apply` compares.
+fn check_part_checksums(parts: &[CompletedPart], rows: &[PartRow]) -> Result<(), S3Error> {
+    for (part, row) in parts.iter().zip(rows) {
+        let stored = row.checksum.as_ref().map(|checksum| checksum.algorithm.as_str());
+        let Some(other) = part.checksums.iter().find(|listed| Some(listed.algorithm.as_str()) != stored) else {
+            continue;
+        };
+        let message = format!(
+            "{} cannot be compared: the part was stored with {}; list the checksum that its upload answered, or none",
+            other.algorithm.element_name(),
+            stored.unwrap_or("no checksum"),
+        );
+        let error = S3Error::new(S3ErrorCode::InvalidPart, message);
+        return Err(error.with("PartNumber", part.part_number.to_string()));
+    }
+    Ok(())
 }
 
 /// The rows of the chosen parts, in their order.

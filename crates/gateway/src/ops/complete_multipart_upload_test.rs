@@ -77,6 +77,51 @@ fn the_etag_is_made_of_the_parts_and_garbage_is_no_part() {
 }
 
 #[test]
+fn checksums_of_another_kind_than_the_uploads_are_refused() {
+    use ChecksumType::{Composite, FullObject};
+    let kind = |own, sent: &RequestChecksums| {
+        check_kind(&upload(Some(stored_checksum::announced_row(ChecksumAlgorithm::Crc32, own))), sent)
+            .map_err(|error| (error.code, error.message.into_owned()))
+    };
+    let of_type = |checksum_type| RequestChecksums { checksum_type, ..RequestChecksums::default() };
+    let of = |algorithm| RequestChecksums { value: Some(checksum(algorithm, b"x")), ..RequestChecksums::default() };
+    for (own, other) in [(Composite, FullObject), (FullObject, Composite)] {
+        assert_eq!(kind(own, &of_type(None)), Ok(()));
+        assert_eq!(kind(own, &of_type(Some(own))), Ok(()));
+        assert_eq!(kind(own, &of(ChecksumAlgorithm::Crc32)), Ok(()));
+        let (code, message) = kind(own, &of_type(Some(other))).unwrap_err();
+        assert_eq!(code, S3ErrorCode::InvalidRequest);
+        assert!(message.contains(&format!("send x-amz-checksum-type: {}", own.as_str())), "{message}");
+        let (code, message) = kind(own, &of(ChecksumAlgorithm::Sha1)).unwrap_err();
+        assert_eq!(code, S3ErrorCode::InvalidRequest);
+        assert!(message.contains("begun with CRC32 checksums, not with SHA1"), "{message}");
+    }
+}
+
+#[test]
+fn listed_checksums_must_be_of_the_parts_algorithm() {
+    let (crc, sha) = (ChecksumAlgorithm::Crc32, ChecksumAlgorithm::Sha1);
+    let rows = [part(crc, b"x"), PartRow { checksum: None, ..part(crc, b"y") }];
+    let check = |first: &[ChecksumAlgorithm], second: &[ChecksumAlgorithm]| {
+        let named = |part_number, algorithms: &[ChecksumAlgorithm]| CompletedPart {
+            part_number,
+            etag: "0".repeat(32),
+            checksums: algorithms.iter().map(|algorithm| checksum(*algorithm, b"x")).collect(),
+        };
+        check_part_checksums(&[named(1, first), named(2, second)], &rows)
+    };
+    assert!(check(&[], &[]).is_ok() && check(&[crc], &[]).is_ok());
+    for (first, second, stored, number) in
+        [(&[sha][..], &[][..], "CRC32", "1"), (&[crc, sha], &[], "CRC32", "1"), (&[], &[crc], "no checksum", "2")]
+    {
+        let error = check(first, second).unwrap_err();
+        assert_eq!(error.code, S3ErrorCode::InvalidPart);
+        assert!(error.message.contains(&format!("stored with {stored};")), "{error}");
+        assert_eq!(error.details, [("PartNumber", number.to_owned())]);
+    }
+}
+
+#[test]
 fn the_announced_size_is_compared() {
     let rows = [part(ChecksumAlgorithm::Crc32, b"12345")];
     let headers = |size: &str| [("x-amz-mp-object-size".parse().unwrap(), size.parse().unwrap())].into_iter().collect();

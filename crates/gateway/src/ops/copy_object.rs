@@ -14,9 +14,10 @@ use crate::{
     respond::{self, Answer},
 };
 
-pub(crate) async fn copy_object(call: Call) -> Result<Answer, S3Error> {
+pub(crate) async fn copy_object(mut call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
     let source = copy_source::named(&call)?;
+    copy_source::refuse_body(&mut call).await?;
     let directive = parse_metadata_directive(&call.headers)?;
     let asked = attributes::from_headers(&call)?;
     let conditions = preconditions(WriteConditions::parse(&call.headers)?);

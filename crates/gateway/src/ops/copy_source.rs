@@ -32,6 +32,19 @@ pub(super) fn named(call: &Call) -> Result<CopySource, S3Error> {
     Ok(source)
 }
 
+/// A copy has no body: a checksum of one, and what is sent all the same, would be ignored.
+pub(super) async fn refuse_body(call: &mut Call) -> Result<(), S3Error> {
+    let invalid = |message| Err(S3Error::new(S3ErrorCode::InvalidRequest, message));
+    let sent = RequestChecksums::parse(&call.headers)?;
+    if sent.value.is_some() || sent.trailer.is_some() {
+        return invalid("a copy takes no checksum value: send x-amz-checksum-algorithm, and it is computed");
+    }
+    if call.take_payload()?.next().await?.is_some() {
+        return invalid("a copy has no body: send none, or leave out x-amz-copy-source to store the body");
+    }
+    Ok(())
+}
+
 async fn reopen(call: &Call, source: &CopySource) -> Result<ObjectReader, S3Error> {
     let bucket = find_bucket(call.engine(), &source.bucket).await?.id;
     call.engine().open_object(bucket, &source.key).await.map_err(|error| {

@@ -161,7 +161,7 @@ fn range_still_fits(headers: &HeaderMap, row: &ObjectRow, modified: OffsetDateTi
     let Some(condition) = headers.get("if-range").and_then(|value| value.to_str().ok()) else { return true };
     match dates::parse_http(condition) {
         Some(since) => modified.unix_timestamp() == since.unix_timestamp(),
-        None => etag::unquoted(condition) == row.etag,
+        None => !etag::is_weak(condition) && etag::unquoted(condition) == row.etag,
     }
 }
 
@@ -261,6 +261,7 @@ mod tests {
         };
         assert!(range_still_fits(&HeaderMap::new(), &row, modified));
         assert!(fits("\"tag\"") && fits(&last_modified(modified)));
+        assert!(!fits("W/\"tag\""), "it may be of other bytes");
         assert!(!fits("\"other\"") && !fits("Sun, 06 Nov 1994 08:49:37 GMT"));
     }
 }

@@ -15,9 +15,10 @@ use crate::{
     respond::{self, Answer},
 };
 
-pub(crate) async fn upload_part_copy(call: Call) -> Result<Answer, S3Error> {
+pub(crate) async fn upload_part_copy(mut call: Call) -> Result<Answer, S3Error> {
     call.authorize_write()?;
     let source = copy_source::named(&call)?;
+    copy_source::refuse_body(&mut call).await?;
     let (upload, number) = (upload_id(&call)?, part_number(&call)?);
     let (bucket, settings) = call.bucket().await.map(|row| (row.id, row.settings))?;
     let row = call.engine().upload(bucket, call.key(), upload).await.map_err(answer_for)?;
