@@ -65,7 +65,7 @@ pub(crate) enum Command {
 }
 
 const SERVER_EXAMPLES: &str = "\
-Each flag can also come from the environment, as CAIRN_ and its name (CAIRN_S3_LISTEN; lists separated by commas), or
+Each but --check can also come from the environment, as CAIRN_ and its name (CAIRN_S3_LISTEN; lists separated by commas), or
 from a TOML file under the same name (s3-listen = [\"0.0.0.0:9000\"]). Flags go before the environment, the environment
 before the file. CAIRN_ROOT_ACCESS_KEY and CAIRN_ROOT_SECRET_KEY set the root key; without them one is made at the
 first start and shown once. A variable CAIRN_… that is nearly the name of a setting is refused; another one that is

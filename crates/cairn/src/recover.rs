@@ -27,11 +27,11 @@ use crate::{
     commands::moment,
     config::{ByteCount, Config},
     logging, output,
-    secrets::{KeyFile, SealError, write_private},
+    secrets::{KeyFile, SealError},
     server::{
         self,
         cluster_id::{MetaFolder, explain_nameless, voter_folder},
-        lock::{DataLock, make_private_folder},
+        lock::DataLock,
     },
 };
 
@@ -126,8 +126,6 @@ struct Lost<'a> {
     folders: &'a Folders,
 }
 
-/// Lies in the metadata's folder while a recovery is under way: what a cut one left is no metadata of before.
-const UNDER_WAY: &str = "CAIRN-RECOVERING";
 /// Bytes of rows that are handed over at once.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -136,7 +134,7 @@ impl Lost<'_> {
     fn refuse_nameless_voter(&self) -> Result<()> {
         let meta = &self.config.meta;
         match (MetaFolder::nameless_voter(meta), self.folders.values().next()) {
-            (Some(voter), Some(disk)) if !meta.join(UNDER_WAY).exists() => Err(explain_nameless(meta, &voter, disk)),
+            (Some(voter), Some(disk)) if !MetaFolder::is_recovering(meta) => Err(explain_nameless(meta, &voter, disk)),
             _ => Ok(()),
         }
     }
@@ -239,8 +237,7 @@ impl Lost<'_> {
 
     /// The folder of the new life's voter.
     fn begin(&self, new: NewLife) -> Result<PathBuf> {
-        make_private_folder(&self.config.meta)?;
-        write_private(&self.config.meta.join(UNDER_WAY), "")?;
+        MetaFolder::begin_recovery(&self.config.meta)?;
         Ok(voter_folder(&self.config.meta, new.voter()))
     }
 
@@ -255,8 +252,6 @@ impl Lost<'_> {
         prepared.import.finish()?;
         let meta = &self.config.meta;
         MetaFolder::write_recovered(meta, self.cluster_id, prepared.recovered.voter)?;
-        // It means nothing beside the file that was just written.
-        let _ = std::fs::remove_file(meta.join(UNDER_WAY));
         Ok(describe(from, new.life, &prepared.report))
     }
 }
@@ -280,7 +275,8 @@ fn cluster_key(config: &Config, sealed: Option<(u32, &[u8])>) -> Result<ClusterK
         )
     })?;
     let (number, sealed) = sealed.context(
-        "no cluster key is listed beside the snapshots, which cannot be read without it: name all disks of the store",
+        "there is no cluster key beside the snapshots, or in the copy, which cannot be read without it: name all disks of the \
+         store, or another copy",
     )?;
     file.open_cluster_key(number, sealed).map_err(|error| match error {
         SealError::WrongKey => {

@@ -51,6 +51,11 @@ impl Engine {
         &self.inner.shared.meta
     }
 
+    /// Resolves once a disk shows that the metadata is older than it: nothing must be written or deleted from then on.
+    pub async fn behind(&self) -> String {
+        self.inner.shared.behind.found().await
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }

@@ -1,13 +1,13 @@
 //! What foreground and upkeep stand on together.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use cairn_meta::{BucketSettings, MetaHandle, PgRow, ProfileRow};
 use cairn_proto::{BucketId, DiskId, PgId};
-use cairn_shard_store::{DiskState, FenceReason};
+use cairn_shard_store::{DiskState, FenceReason, ShardStore};
 
 use crate::codecs::Codecs;
 use crate::disks::{DiskEntry, DiskOpener, Disks};
@@ -23,6 +23,7 @@ use crate::queues::{Abandoned, HintQueue, ShardReport};
 use crate::read::UrlVersions;
 use crate::sealing::ClusterKey;
 use crate::snapshot::EarlierSnapshot;
+use crate::start::behind::Behind;
 use crate::upkeep;
 use crate::want::Want;
 use crate::writer_life::WriterLife;
@@ -69,8 +70,10 @@ pub(crate) struct Shared {
     pub(crate) lost: LostSegments,
     /// What was short of redundancy when status last counted much.
     pub(crate) short: LastShort,
-    /// What showed that the metadata is older than a disk, if anything did.
-    pub(crate) behind: OnceLock<String>,
+    /// Whether the metadata showed to be older than a disk.
+    pub(crate) behind: Behind,
+    /// Disks that the start has opened and compared, until they are attached.
+    pub(crate) compared: Mutex<BTreeMap<PathBuf, Arc<dyn ShardStore>>>,
     /// Shards that are newer than the snapshot that was recovered, for status; inventory counts.
     pub(crate) forgotten: upkeep::ForgottenShards,
 }

@@ -12,11 +12,11 @@
 //! missing, foreign    refused                            refused (missing: made and formatted)
 //! ```
 
-mod behind;
+pub(crate) mod behind;
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use cairn_meta::{CLUSTER_VERSION, Command, MetaHandle, Reply};
 use cairn_proto::{AttachNumber, DiskId};
@@ -71,7 +71,8 @@ pub(crate) async fn start(
         lost: LostSegments::default(),
         short: LastShort::default(),
         forgotten: ForgottenShards::default(),
-        behind: OnceLock::new(),
+        behind: behind::Behind::default(),
+        compared: Mutex::default(),
         options,
         meta,
         opener,
@@ -79,14 +80,11 @@ pub(crate) async fn start(
         map,
         writer,
     });
+    // All before any: a disk that were attached, or made, under an older group would be ahead of the right one for ever.
+    behind::compare_all(&shared).await?;
     // The reason why a folder is left out is in the status and the log; the store starts with the others.
     let _came: bool = upkeep::take_waiting(&shared).await;
-    if let Some(why) = shared.behind.get() {
-        for disk in shared.disks.all() {
-            disk.store.close().await;
-        }
-        return Err(EngineError::MetaBehind { why: why.clone() });
-    }
+    behind::close_unused(&shared).await;
     tell_of_disks_without_a_folder(&shared);
     if let Err(error) = upkeep::groups::ensure_all(&shared).await {
         tracing::warn!(%error, "no placement groups could be made; reads are served");
@@ -218,7 +216,10 @@ async fn open_and_attach(shared: &Arc<Shared>, folder: &Path) -> Result<(), Stri
         Plan::Open { replaces } => (None, replaces),
         Plan::Format { replaces } => (Some(shared.ids.disk_id()), replaces),
     };
-    let store = shared.opener.open(folder, format_as).await.map_err(|error| error.to_string())?;
+    let store = match behind::take_compared(shared, folder).filter(|_| format_as.is_none()) {
+        Some(store) => store,
+        None => shared.opener.open(folder, format_as).await.map_err(|error| error.to_string())?,
+    };
     if let Err(reason) = attach(shared, folder, &store, mounted, replaces).await {
         store.close().await;
         return Err(reason);
@@ -233,11 +234,7 @@ async fn attach(
     was_mount: bool,
     replaces: Option<DiskId>,
 ) -> Result<(), String> {
-    if let Some(why) = behind::compare(shared, store).await.map_err(|error| error.to_string())? {
-        let why = format!("{} (disk {}) {why}", folder.display(), store.id());
-        let _: Result<(), String> = shared.behind.set(why.clone());
-        return Err(format!("the metadata is older than this disk: {why}"));
-    }
+    behind::check(shared, folder, store).await.map_err(|error| error.to_string())?;
     let held = store.attach();
     let number = raise_attach(shared, folder, store, was_mount, replaces).await.map_err(|error| error.to_string())?;
     if held.next() < number {

@@ -153,7 +153,7 @@ impl Metrics {
         registry.register("disk_total_bytes", "Size of the disk's file system", self.disk_bytes_total.clone());
         registry.register("disk_free_bytes", "Free bytes of the disk", self.disk_bytes_free.clone());
         registry.register("meta_total_bytes", "Size of the metadata's file system", self.meta_bytes_total.clone());
-        registry.register("meta_free_bytes", "Free bytes of the metadata", self.meta_bytes_free.clone());
+        registry.register("meta_free_bytes", "Free bytes of the metadata's file system", self.meta_bytes_free.clone());
         for (name, help, family) in self.instances.families() {
             registry.register(name, help, family.clone());
         }

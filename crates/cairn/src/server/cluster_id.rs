@@ -4,6 +4,7 @@
 //! META/CAIRN-CLUSTER   the id, whether the metadata group was ever formed, and its voter if that is not the first
 //!      CAIRN-OLDER     this is a copy of before: a start found the disks to be newer. Without it each try to start would
 //!                      bring the copy's index nearer to the disks', until nothing showed any more
+//!      CAIRN-RECOVERING  a recovery is under way here
 //!      voter-1/        the group's member
 //! ```
 //!
@@ -24,6 +25,7 @@ const TITLE: &str = "cairn cluster ";
 const NAME: &str = "CAIRN-CLUSTER";
 const VOTER: &str = "voter ";
 const OLDER: &str = "CAIRN-OLDER";
+const RECOVERING: &str = "CAIRN-RECOVERING";
 const VOTER_FOLDER: &str = "voter-";
 
 /// The folder of a voter.
@@ -54,9 +56,7 @@ impl MetaFolder {
     /// Reads whose folder it is; one that holds nothing yet becomes a new cluster's.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         make_private_folder(folder)?;
-        if let Ok(why) = fs::read_to_string(folder.join(OLDER)) {
-            return Err(explain_older(folder, why.trim()));
-        }
+        Self::check_older(folder)?;
         let path = folder.join(NAME);
         let found = match fs::read_to_string(&path) {
             Ok(text) => Self::parse(folder, &text).with_context(|| {
@@ -89,6 +89,9 @@ impl MetaFolder {
         }
         let held = |disk: &&PathBuf| matches!(inspect(disk), FolderState::Disk { .. });
         let Some(disk) = disks.iter().find(held) else { return Ok(()) };
+        if Self::is_recovering(folder) {
+            bail!("a recovery into {} was cut off before its end: run `cairn recover` again", folder.display());
+        }
         if let Some(voter) = Self::nameless_voter(folder) {
             return Err(explain_nameless(folder, &voter, disk));
         }
@@ -108,7 +111,15 @@ impl MetaFolder {
 
     /// Writes whose folder it is, after a life of the group was made of a snapshot in [`Self::voter_folder`].
     pub(crate) fn write_recovered(folder: &Path, cluster_id: u128, voter: u64) -> Result<()> {
-        Self { folder: folder.to_owned(), cluster_id, voter, formed: true }.write()
+        // What was noted of the metadata before says nothing of this one.
+        match fs::remove_file(folder.join(OLDER)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context("remove CAIRN-OLDER"),
+            _ => {}
+        }
+        Self { folder: folder.to_owned(), cluster_id, voter, formed: true }.write()?;
+        // It means nothing beside the file that was just written.
+        let _ = fs::remove_file(folder.join(RECOVERING));
+        Ok(())
     }
 
     /// Reads whose folder a copy of it is; makes and changes nothing.
@@ -122,6 +133,16 @@ impl MetaFolder {
         Ok(found)
     }
 
+    /// Refuses what an earlier start found to be older than the disks.
+    pub(crate) fn check_older(folder: &Path) -> Result<()> {
+        let path = folder.join(OLDER);
+        match fs::read_to_string(&path) {
+            Ok(why) => Err(explain_older(folder, why.trim())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
     /// Notes, durably, that the disks are newer than this, and tells what to do.
     pub(crate) fn refuse_older(folder: &Path, why: &str) -> anyhow::Error {
         match write_private(&folder.join(OLDER), &format!("{why}\n")) {
@@ -133,12 +154,20 @@ impl MetaFolder {
     /// A member's folder that lies there without the file that names it.
     pub(crate) fn nameless_voter(folder: &Path) -> Option<PathBuf> {
         let entries = fs::read_dir(folder).ok()?.flatten();
-        let is_voter = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let number = name.and_then(|name| name.strip_prefix(VOTER_FOLDER)?.parse::<u64>().ok());
-            number.is_some() && path.is_dir()
-        };
-        entries.map(|entry| entry.path()).find(|path| !Self::is_there(folder) && is_voter(path))
+        // The newest: those of earlier lives may lie beside it.
+        let voters = entries.filter_map(|entry| Some((number_of(&entry.path())?, entry.path())));
+        voters.filter(|_| !Self::is_there(folder)).max().map(|(_, path)| path)
+    }
+
+    /// A recovery into this folder begins.
+    pub(crate) fn begin_recovery(folder: &Path) -> Result<()> {
+        make_private_folder(folder)?;
+        write_private(&folder.join(RECOVERING), "")
+    }
+
+    /// Whether a recovery into this folder was begun and not ended: what lies in it is no metadata of before.
+    pub(crate) fn is_recovering(folder: &Path) -> bool {
+        folder.join(RECOVERING).exists()
     }
 
     /// The folder of the group's member on this node.
@@ -200,9 +229,14 @@ impl MetaFolder {
     }
 }
 
+/// The number of a voter's folder.
+fn number_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix(VOTER_FOLDER)?.parse().ok().filter(|_| path.is_dir())
+}
+
 /// The metadata is there and the file beside it is not: it says little, and all of it is known.
 pub(crate) fn explain_nameless(folder: &Path, voter: &Path, disk: &Path) -> anyhow::Error {
-    let number = voter.file_name().and_then(|name| name.to_str()?.strip_prefix(VOTER_FOLDER)?.parse().ok());
+    let number = number_of(voter);
     let FolderState::Disk { cluster_id, .. } = inspect(disk) else {
         return anyhow::anyhow!("{} is missing beside {}: put it back", folder.join(NAME).display(), voter.display());
     };

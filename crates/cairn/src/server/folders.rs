@@ -11,6 +11,7 @@ use crate::config::{Config, DISKS_MAX, numbered_disk};
 
 /// Refuses folders that belong to something else than the configuration says.
 pub(super) fn check(config: &Config) -> Result<()> {
+    MetaFolder::check_older(&config.meta)?;
     MetaFolder::check_disks(&config.meta, &config.disks)?;
     check_outside_of_disks(config)?;
     check_none_left_out(config)
@@ -40,13 +41,20 @@ fn check_none_left_out(config: &Config) -> Result<()> {
     if !config.disks_by_number {
         return Ok(());
     }
-    let left_out: Vec<usize> = (given..DISKS_MAX).filter(|&number| is_disk(&numbered_disk(home, number))).collect();
+    // Of this store: another's may lie there for whatever reason.
+    let Ok(own) = MetaFolder::of_copy(&config.meta) else { return Ok(()) };
+    let is_own = |number: &usize| {
+        let state = inspect(&numbered_disk(home, *number));
+        matches!(state, FolderState::Disk { cluster_id, .. } if cluster_id == own.cluster_id)
+    };
+    let left_out: Vec<usize> = (given..DISKS_MAX).filter(is_own).collect();
     let Some(last) = left_out.last() else { return Ok(()) };
+    // Folders in a gap would become new disks.
+    let number = if last + 1 - given == left_out.len() { format!("--disks {}, or ", last + 1) } else { String::new() };
     let names: Vec<String> = left_out.iter().map(|number| format!("disk-{number}")).collect();
     bail!(
-        "disks: {given} would leave out disks that lie in {}: {}; give --disks {}, or name each folder with --disk",
+        "disks: {given} would leave out disks of this store that lie in {}: {}; give {number}each folder with --disk",
         home.display(),
-        names.join(", "),
-        last + 1
+        names.join(", ")
     )
 }

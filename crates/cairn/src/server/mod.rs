@@ -71,6 +71,8 @@ fn unknown_variables() -> Result<Vec<String>> {
 
 /// Puts the configuration together: flags, environment, file.
 pub(crate) fn read_config(file: Option<&std::path::Path>, flags: config::Settings) -> Result<Config> {
+    // As for every other variable, `CAIRN_CONFIG=` is none.
+    let file = file.filter(|path| !path.as_os_str().is_empty());
     let text = match file {
         Some(path) => {
             Some(small_file::read(path).with_context(|| format!("read the configuration {}", path.display()))?)

@@ -91,8 +91,12 @@ async fn serve_until_signal(
         started = start_parts(config, cluster_id, clock, parts) => started?,
         (signal, _) = signals.next() => anyhow::bail!("{signal} came before the server was ready"),
     }
-    let (signal, _) = signals.next().await;
-    tracing::info!(signal, "stopping: running requests finish");
+    let Some(engine) = parts.engine.clone() else { return Ok(()) };
+    tokio::select! {
+        (signal, _) = signals.next() => tracing::info!(signal, "stopping: running requests finish"),
+        // A disk that came late knows better than those that were there at the start.
+        why = engine.behind() => return Err(MetaFolder::refuse_older(&config.meta, &why)),
+    }
     Ok(())
 }
 

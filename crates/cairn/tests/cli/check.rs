@@ -141,7 +141,7 @@ fn disks_that_the_configuration_leaves_out_or_lies_in_are_found() {
         assert_eq!(files(&home), before, "nothing was made");
     };
     let (data, disk) = (home.to_str().unwrap(), home.join("disk-1"));
-    refused(&["--data", data, "--disks", "1"], "disk-1, disk-2; give --disks 3");
+    refused(&["--data", data, "--disks", "1"], "disk-1, disk-2; give --disks 3, or each folder with --disk");
     refused(&["--data", disk.to_str().unwrap()], "which is itself a disk of a store");
     let (inner, free) = (disk.join("more"), folder.path().join("free"));
     let free_words = ["--disk", inner.to_str().unwrap(), "--meta", free.to_str().unwrap()];

@@ -1,10 +1,12 @@
 //! The start: which folders are taken, and what the store does with the others away.
 
+use std::sync::Arc;
+
 use cairn_proto::{AttachNumber, Index, Slot};
 use cairn_shard_store::{ShardKey, ShardStore, WriteMode, conformance::Sample};
 
 use crate::error::EngineError;
-use crate::start::take_folder;
+use crate::start::{behind, take_folder};
 use crate::testing::{World, bytes_of, folder};
 
 const LENGTH: usize = 1_300_000;
@@ -34,8 +36,11 @@ async fn metadata_that_is_older_than_a_disk_is_refused() {
     };
     let world = World::new(6).await;
     world.disk(2).set_attach(AttachNumber(9)).await.unwrap();
-    refused(&world, "was taken into service 9 times, and the metadata knows of 1").await;
-    refused(&world, "9 times").await;
+    for _ in 0..2 {
+        refused(&world, "has attach number 9, and the metadata knows of 1").await;
+        // Attached under the older metadata, the others would be ahead of the right one for ever.
+        assert_eq!((world.disk(0).attach(), attach(&world, 0)), (AttachNumber(1), AttachNumber(1)));
+    }
 
     let mut world = World::new(6).await;
     let index = world.meta.local().index();
@@ -51,6 +56,21 @@ async fn metadata_that_is_older_than_a_disk_is_refused() {
     let unknown = Sample::new((9 << 32) + 5, 100_000);
     unknown.write(&world.disk(2), WriteMode::New).await.unwrap();
     refused(&world, "which the metadata has not given out yet").await;
+}
+
+/// A disk that was not there at the start, or not open in time.
+#[tokio::test]
+async fn a_disk_that_comes_late_shows_it_too_and_none_is_taken_after_it() {
+    let world = World::new(6).await;
+    let shared = world.engine.shared();
+    let late: Arc<dyn ShardStore> = Arc::new(world.disk(3));
+    behind::check(shared, &folder(3), &late).await.unwrap();
+    late.set_attach(AttachNumber(9)).await.unwrap();
+    assert!(matches!(behind::check(shared, &folder(3), &late).await, Err(EngineError::MetaBehind { .. })));
+    let why = tokio::time::timeout(std::time::Duration::from_secs(20), world.engine.behind()).await.unwrap();
+    assert!(why.contains("disk-3"), "{why}");
+    let other: Arc<dyn ShardStore> = Arc::new(world.disk(4));
+    assert!(behind::check(shared, &folder(4), &other).await.is_err());
 }
 
 /// Metadata that gives ids out again in spite of all: what is there is not taken for what is written.

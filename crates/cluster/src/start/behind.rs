@@ -11,16 +11,103 @@
 //!
 //! A life that began from a snapshot is older by nature: its ids begin over all that was given out before.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use cairn_proto::{AttachNumber, Index};
-use cairn_shard_store::{ShardKey, ShardStore};
+use cairn_proto::{AttachNumber, Index, SegmentId, Sequence, Slot};
+use cairn_shard_store::{FolderState, ShardKey, ShardStore};
+use futures_util::future::join_all;
+use tokio::sync::{Notify, oneshot};
 
 use crate::error::EngineError;
 use crate::shared::Shared;
 
+/// The start waits so long for disks to be compared. Who is late is compared when it is attached.
+const COMPARED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What showed that the group is behind, if anything did.
+#[derive(Default)]
+pub(crate) struct Behind {
+    why: OnceLock<String>,
+    found: Notify,
+}
+
+impl Behind {
+    /// Resolves once a disk shows it.
+    pub(crate) async fn found(&self) -> String {
+        loop {
+            let found = self.found.notified();
+            if let Some(why) = self.why.get() {
+                return why.clone();
+            }
+            found.await;
+        }
+    }
+
+    fn error(&self) -> Option<EngineError> {
+        self.why.get().map(|why| EngineError::MetaBehind { why: why.clone() })
+    }
+
+    fn set(&self, why: String) {
+        let _: Result<(), String> = self.why.set(why);
+        self.found.notify_waiters();
+    }
+}
+
+/// Opens the disks that are there and compares each. They stay open for those who attach them.
+pub(super) async fn compare_all(shared: &Arc<Shared>) -> Result<(), EngineError> {
+    let within = COMPARED_WITHIN.min(shared.options.open_within);
+    let looks = shared.options.folders.iter().map(|given| {
+        let (sender, receiver) = oneshot::channel();
+        let (shared, folder) = (Arc::clone(shared), given.folder.clone());
+        tokio::spawn(async move {
+            let Some(store) = open(&shared, &folder).await else { return };
+            // What cannot be compared now is, or fails, when it is attached.
+            let _checked = check(&shared, &folder, &store).await;
+            if let Err((_, store)) = sender.send((folder, store)) {
+                store.close().await;
+            }
+        });
+        tokio::time::timeout(within, receiver)
+    });
+    let opened: Vec<(PathBuf, Arc<dyn ShardStore>)> =
+        join_all(looks).await.into_iter().filter_map(|look| look.ok()?.ok()).collect();
+    shared.compared.lock().expect("no holder of this lock panics").extend(opened);
+    let Some(error) = shared.behind.error() else { return Ok(()) };
+    close_unused(shared).await;
+    Err(error)
+}
+
+/// Opens the disk of this cluster that a folder holds. Why one cannot be opened is told when it is to be attached.
+async fn open(shared: &Arc<Shared>, folder: &Path) -> Option<Arc<dyn ShardStore>> {
+    let (opener, path) = (Arc::clone(&shared.opener), folder.to_owned());
+    let state = tokio::task::spawn_blocking(move || opener.inspect(&path)).await.ok()?;
+    let is_own = matches!(state, FolderState::Disk { cluster_id, .. } if cluster_id == shared.options.cluster_id);
+    if is_own { shared.opener.open(folder, None).await.ok() } else { None }
+}
+
+/// The disk of a folder, if it was opened to be compared.
+pub(super) fn take_compared(shared: &Shared, folder: &Path) -> Option<Arc<dyn ShardStore>> {
+    shared.compared.lock().expect("no holder of this lock panics").remove(folder)
+}
+
+/// Closes disks that were compared and not attached.
+pub(super) async fn close_unused(shared: &Shared) {
+    let unused = std::mem::take(&mut *shared.compared.lock().expect("no holder of this lock panics"));
+    join_all(unused.values().map(|store| store.close())).await;
+}
+
+/// Refuses a disk that shows that the group is behind it; and any disk once one did.
+pub(crate) async fn check(shared: &Shared, folder: &Path, store: &Arc<dyn ShardStore>) -> Result<(), EngineError> {
+    if let Some(why) = compare(shared, store).await? {
+        shared.behind.set(format!("{} (disk {}) {why}", folder.display(), store.id()));
+    }
+    shared.behind.error().map_or(Ok(()), Err)
+}
+
 /// What shows that the group is behind the disk; none where nothing does.
-pub(super) async fn compare(shared: &Shared, store: &Arc<dyn ShardStore>) -> Result<Option<String>, EngineError> {
+async fn compare(shared: &Shared, store: &Arc<dyn ShardStore>) -> Result<Option<String>, EngineError> {
     let disk = store.id();
     let view = shared.meta.read().await?;
     let index = view.index();
@@ -31,14 +118,15 @@ pub(super) async fn compare(shared: &Shared, store: &Arc<dyn ShardStore>) -> Res
     let (known, floor) = view.fetch(read).await?;
     let (held, known) = (store.attach(), known.unwrap_or_default().max(AttachNumber(floor)));
     if held > known {
-        return Ok(Some(format!("was taken into service {held} times, and the metadata knows of {known}")));
+        return Ok(Some(format!("has attach number {held}, and the metadata knows of {known}")));
     }
     if store.answered() > index.max(Index(floor)) {
-        return Ok(Some(format!("heard of index {}, and the metadata is at index {index}", store.answered())));
+        return Ok(Some(format!("heard of index {}, which the metadata has not reached", store.answered())));
     }
-    let after = ShardKey { segment: shared.writer.next_segment(), slot: Default::default() };
+    let next = shared.writer.next_segment();
+    let before = SegmentId { sequence: Sequence(next.sequence.0.saturating_sub(1)), ..next };
+    let after = ShardKey { segment: before, slot: Slot(u8::MAX) };
     let unknown = store.list(Some(after), 1).await.map_err(EngineError::Disk)?;
-    Ok(unknown
-        .first()
-        .map(|shard| format!("holds segment {}, which the metadata has not given out yet", shard.key.segment)))
+    let found = unknown.first().map(|shard| shard.key.segment);
+    Ok(found.map(|segment| format!("holds segment {segment}, which the metadata has not given out yet")))
 }

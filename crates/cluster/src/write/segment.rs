@@ -105,14 +105,20 @@ impl SegmentWriter {
             waits.push((slot, async move { Lane::begin(store.ok_or(away)?, header).await }));
         }
         let mut lanes: Vec<Option<Lane>> = (0..profile.slots()).map(|_| None).collect();
+        let mut refused = vec![false; profile.slots()];
         for (slot, begun) in gather(waits, 0, rule).await {
             match begun {
                 Ok(lane) => lanes[slot] = Some(lane),
-                Err(error) => tracing::warn!(%error, pg = %group.id, slot, "a disk does not begin a shard"),
+                Err(error) => {
+                    tracing::warn!(%error, pg = %group.id, slot, "a disk does not begin a shard");
+                    refused[slot] = error.is_about_the_call();
+                }
             }
         }
-        for (disk, _) in group.slots.iter().zip(&lanes).filter(|(_, lane)| lane.is_none()) {
-            shared.disks.note_failure(*disk);
+        for (disk, (lane, refused)) in group.slots.iter().zip(lanes.iter().zip(refused)) {
+            if lane.is_none() && !refused {
+                shared.disks.note_failure(*disk);
+            }
         }
         Ok(Self {
             codec: shared.codecs.get(profile),

@@ -155,9 +155,12 @@ mod tests {
         let reads = &handle.member().reads;
         assert!(reads.own.view().is_none(), "it does not lead");
         handle.lead(&[1]).await.unwrap();
-        while reads.own.group.leads_alone().is_none() {
-            sleep(Duration::from_millis(2)).await;
-        }
+        let alone = async {
+            while reads.own.group.leads_alone().is_none() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), alone).await.expect("it leads alone");
         assert!(reads.own.view().is_none(), "it leads, and no round went through");
         let confirmed = reads.read().await.unwrap();
         assert_eq!((reads.rounds(), reads.own.view().map(|view| view.index)), (1, Some(confirmed.index)));

@@ -28,7 +28,7 @@ use crate::{
 /// How often the configuration file is looked at: Kubernetes swaps a link, which no signal tells.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the start waits for files: what comes later is told, and the store serves meanwhile.
+/// How long the start waits for what is declared: what comes later is told, and the store serves meanwhile.
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// Why a round may be due.
@@ -97,7 +97,7 @@ impl Keeper {
     pub(in super::super) async fn start(&mut self) {
         // What fails is tried again by the first round, which tells it too.
         if timeout(START_MAX, self.own_part()).await.is_err() {
-            tracing::warn!("a file of a declared key does not answer: the server starts without waiting for it");
+            tracing::warn!("what is declared is not made yet: the server starts without waiting for it");
         }
         match self.store.left_over(&self.declared.keys).await {
             Ok(left) => left.iter().for_each(|(name, access_key)| {

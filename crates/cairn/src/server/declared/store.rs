@@ -105,12 +105,13 @@ impl Store {
             }
             (KeyPlan::Adopt, former, Some(found)) => {
                 let replaced = former.as_ref().map(|row| row.access_key.clone());
-                tracing::info!(
-                    key = name,
-                    access_key = found.access_key,
-                    replaced,
-                    "the key that was found published is taken"
-                );
+                let access_key = &found.access_key;
+                match replaced {
+                    None => tracing::info!(key = name, access_key, "the key that was found published is taken"),
+                    Some(replaced) => {
+                        tracing::warn!(key = name, access_key, replaced, "the key that was found published is taken");
+                    }
+                }
                 // What was switched off by hand stays so.
                 let enabled = former.is_none_or(|row| row.enabled);
                 self.declare(name, IdentityRow { enabled, ..self.new_row(found, scope, "declared")? }).await?;
