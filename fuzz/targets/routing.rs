@@ -87,9 +87,8 @@ fn check_params(query: &Query) {
 /// A write whose query names a subresource that is not known is no operation.
 fn check_nothing_ignored(operation: Operation, query: &Query) {
     let mut bare = query.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name);
-    let is_known = |name: &str| {
-        name.to_ascii_lowercase().starts_with("x-amz-") || ["delete", "uploads", "x-id"].contains(&name)
-    };
+    let is_known =
+        |name: &str| name.to_ascii_lowercase().starts_with("x-amz-") || ["delete", "uploads", "x-id"].contains(&name);
     assert!(!operation.is_write() || bare.all(is_known), "{operation:?} with {query:?}");
 }
 
