@@ -27,8 +27,8 @@ pub fn html(report: &Report) -> String {
 fn preface(report: &Report) -> String {
     let settings = &report.settings;
     let mut out = format!(
-        "<p>{} on {} cores ({}, Linux {}); {} rounds of each server, one after the other in turn; bars are medians, whiskers the lowest and \
-         the highest round. Seed {}, warm-up {} s, {} s after each round count for CPU and bytes.</p>\n<ul>",
+        "<p>{} on {} cores ({}, Linux {}); {} rounds of each server, one after the other in turn; bars are medians, whiskers \
+         the lowest and the highest round. Seed {}, warm-up {} s, {} s after each round count for CPU and bytes.</p>\n<ul>",
         escape(&report.began),
         report.place.cores,
         escape(&report.place.cpu),

@@ -46,8 +46,7 @@ impl Sample {
             segment_bytes,
             label: Bytes::from(format!("label of {number}")),
         };
-        let layout = StripeLayout::new(profile, segment_bytes).expect("a segment of allowed length");
-        Self { header, layout }
+        Self::of(header)
     }
 
     /// A shard of this header.

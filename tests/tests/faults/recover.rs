@@ -4,7 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::ensure;
@@ -350,8 +350,24 @@ async fn an_older_copy_of_the_metadata_is_refused_and_can_be_gone_on_from() -> a
 
     fs::rename(&meta, &newest)?;
     copy_folder(&copy, &meta)?;
-    for _ in 0..3 {
-        let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+    // With all disks away nothing shows it: the first that is back does, and ends the server.
+    let away = |disk: usize| data.join(format!("away-{disk}"));
+    for disk in 0..6 {
+        fs::rename(server.disk(disk), away(disk))?;
+    }
+    server.restart()?;
+    for disk in 0..6 {
+        fs::rename(away(disk), server.disk(disk))?;
+    }
+    let until = Instant::now() + WHOLE_WITHIN;
+    // Its socket goes when it has ended.
+    while !meta.join("CAIRN-OLDER").exists() || data.join("admin.sock").exists() {
+        ensure!(Instant::now() < until, "the server goes on under the older metadata");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    server.kill()?;
+    for more in [&[][..], &["--check"], &[]] {
+        let (started, said) = run(&data, &[&["server", "--s3-listen", "127.0.0.1:0"], more].concat())?;
         ensure!(!started && said.contains("older than the disks") && said.contains("recover --copy"), "{said}");
     }
     // The newest comes back: all is as it was.
@@ -363,8 +379,10 @@ async fn an_older_copy_of_the_metadata_is_refused_and_can_be_gone_on_from() -> a
     }
     server.kill()?;
 
-    // It is lost: the copy goes on as a life of its own.
+    // It is lost: the copy goes on as a life of its own, whatever was noted of another one.
     fs::remove_dir_all(&meta)?;
+    fs::create_dir(&meta)?;
+    fs::write(meta.join("CAIRN-OLDER"), "of another")?;
     let (recovered, said) = run(&data, &["recover", "--copy", "/no/such/folder"])?;
     ensure!(!recovered && said.contains("--copy") && !meta.join("CAIRN-CLUSTER").exists(), "{said}");
     let (recovered, said) = run(&data, &["recover", "--copy", &copy.display().to_string()])?;
@@ -409,6 +427,10 @@ async fn a_member_without_its_name_is_not_recovered_over() -> anyhow::Result<()>
         ensure!(!done && command.map(|lines| lines.replace("\\n", "\n")) == Some(text.clone()), "{words:?}: {said}");
         ensure!(!name.exists(), "nothing was made");
     }
+    fs::write(data.join("meta/CAIRN-RECOVERING"), "")?;
+    let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+    ensure!(!started && said.contains("was cut off before its end"), "{said}");
+    fs::remove_file(data.join("meta/CAIRN-RECOVERING"))?;
     fs::write(&name, text)?;
     server.restart()?;
     ensure!(get(&s3, "newer").await? == bytes(1, 300_000));

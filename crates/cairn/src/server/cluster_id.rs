@@ -256,7 +256,7 @@ pub(crate) fn explain_nameless(folder: &Path, voter: &Path, disk: &Path) -> anyh
 fn explain_older(folder: &Path, why: &str) -> anyhow::Error {
     let (folder, file) = (folder.display(), folder.join(OLDER));
     anyhow::anyhow!(
-        "the metadata in {folder} is older than the disks: {why}. Nothing is written under it. Put the newest metadata back \
+        "the metadata in {folder} is older than the disks: {why}. Nothing more is written under it. Put the newest metadata back \
          in its place, without the file {}. Where it is lost, move {folder} away and run `cairn recover --copy MOVED`, which \
          goes on from this copy, or `cairn recover`, which goes on from the newest snapshot on the disks: what is newer is \
          listed and its shards are kept",

@@ -146,6 +146,19 @@ fn disks_that_the_configuration_leaves_out_or_lies_in_are_found() {
     let (inner, free) = (disk.join("more"), folder.path().join("free"));
     let free_words = ["--disk", inner.to_str().unwrap(), "--meta", free.to_str().unwrap()];
     refused(&free_words, "which is itself a disk of a store");
+    // A gap would become a new disk, and another store's disk is nobody's business here.
+    let kept = folder.path().join("kept");
+    fs::rename(&disk, &kept).unwrap();
+    let text =
+        complained(&run(&["server", "--s3-listen", "127.0.0.1:0", "--data", data, "--disks", "1", "--check"]), 1);
+    assert!(text.contains("disk-2; give each folder with --disk"), "{text}");
+    fs::rename(&kept, &disk).unwrap();
+    let other = folder.path().join("other");
+    assert_eq!(Server::start(&other, &["--disks", "1"], &[]).stop().code(), Some(0));
+    fs::rename(other.join("disk-0"), home.join("disk-3")).unwrap();
+    let more = ["server", "--s3-listen", "127.0.0.1:0", "--data", data, "--disks", "3", "--check"];
+    assert_eq!(said(&run(&more)), VALID);
+    fs::remove_dir_all(home.join("disk-3")).unwrap();
     // More are new disks, and folders by name are the operator's choice: what is left out is told.
     let more = Server::start(&home, &["--disks", "4"], &[]);
     assert_eq!(more.stop().code(), Some(0));

@@ -9,6 +9,9 @@
 //! shards            their writers were opened by the group before
 //! ```
 //!
+//! The first shows each copy of before the last start. One that was taken while the server ran has the same attach numbers:
+//! only its index tells, and entries of its own raise that.
+//!
 //! A life that began from a snapshot is older by nature: its ids begin over all that was given out before.
 
 use std::path::{Path, PathBuf};

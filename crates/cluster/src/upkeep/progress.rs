@@ -1,5 +1,6 @@
 //! Progress: each disk is told now and then how far the metadata group is. A copy of the metadata that is put back later is
-//! found out by it (see `start/behind.rs`), also if the disk was never taken into service since.
+//! found out by it (see `start/behind.rs`), also if the disk was never taken into service since. Not always: what the copy's
+//! own starts add to its index hides as much of what it lacks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use super::{Pace, Upkeep};
 use crate::error::EngineError;
 
-/// How much of what was done a copy may lack and not be found out. Each note costs a disk one sync.
+/// What was done since the last note shows on no disk. Each note costs one sync.
 const NOTED_EVERY: Duration = Duration::from_secs(20);
 
 /// When each disk was told last.
