@@ -159,6 +159,12 @@ impl Operation {
     }
 
     fn route_bucket(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
+        // A DELETE that names a version of an object, and lost its key on the way, must not remove the bucket.
+        for name in ["versionId", "partNumber"] {
+            if let Some(value) = query.get(name) {
+                return Err(S3Error::invalid_argument(name, value, format!("{name} needs a key in the path")));
+            }
+        }
         match (method.as_str(), subresource(method, query)?) {
             ("GET", None) => match query.get("list-type") {
                 None | Some("1") => Ok(Self::ListObjects),

@@ -144,6 +144,10 @@ fn requests_that_fit_nothing() {
         ("DELETE /bucket/k?versionId=null&versionId=other", InvalidArgument),
         ("DELETE /bucket/k?versionId=abc", NoSuchVersion),
         ("GET /bucket/k?versionId=", InvalidArgument),
+        ("DELETE /bucket?versionId", InvalidArgument),
+        ("DELETE /bucket?versionId=null", InvalidArgument),
+        ("PUT /bucket?partNumber", InvalidArgument),
+        ("GET /bucket?versionId=null", InvalidArgument),
     ] {
         assert_eq!(route(request), Err(code), "{request}");
     }
