@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_meta::MetaHandle;
+use cairn_meta::{Command, MetaError, MetaHandle, Reply};
 use futures_util::future::join_all;
 
 use crate::disks::DiskOpener;
@@ -56,6 +56,16 @@ impl Engine {
         self.inner.shared.behind.found().await
     }
 
+    /// Commits what the operator asks for and no writer names, such as a change of an access key. Nothing while no disk was
+    /// compared with the metadata: under a copy of before it would be lost.
+    ///
+    /// # Errors
+    /// As [`MetaHandle::propose`].
+    pub async fn propose(&self, command: Command) -> Result<Reply, MetaError> {
+        self.inner.shared.writer.check_proven()?;
+        self.inner.shared.meta.propose(command).await
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }
@@ -73,6 +83,7 @@ impl Engine {
         if let Err(error) = shared.writer.close().await {
             tracing::warn!(%error, "the writer could not be closed; the next start closes it");
         }
+        upkeep::progress::tell_all(shared).await;
         // Side by side: one that hangs does not keep the others from being closed.
         join_all(shared.disks.all().iter().map(|disk| disk.store.close())).await;
     }

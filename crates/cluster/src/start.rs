@@ -51,7 +51,8 @@ pub(crate) async fn start(
     meta.raise_version(vec![(options.node, CLUSTER_VERSION)]).await?;
     let map = MapCell::default();
     map.refresh(&meta).await?;
-    let writer = Arc::new(WriterLife::open(meta.clone(), options.node).await?);
+    let has_disks = map.load().standing_disks().next().is_some();
+    let writer = Arc::new(WriterLife::open(meta.clone(), options.node, has_disks).await?);
     let shared = Arc::new(Shared {
         disks: Disks::new(options.failure_pause),
         folders: Arc::new(FoldersState::new()),
@@ -81,10 +82,9 @@ pub(crate) async fn start(
         writer,
     });
     // All before any: a disk that were attached, or made, under an older group would be ahead of the right one for ever.
-    behind::compare_all(&shared).await?;
+    behind::compare_all(&shared, shared.options.folders.iter().map(|given| given.folder.clone()).collect()).await?;
     // The reason why a folder is left out is in the status and the log; the store starts with the others.
     let _came: bool = upkeep::take_waiting(&shared).await;
-    behind::close_unused(&shared).await;
     tell_of_disks_without_a_folder(&shared);
     if let Err(error) = upkeep::groups::ensure_all(&shared).await {
         tracing::warn!(%error, "no placement groups could be made; reads are served");

@@ -43,15 +43,32 @@ pub(crate) struct WriterLife {
     released: Notify,
     /// Said goodbye: no other writer is opened.
     gone: AtomicBool,
+    /// No disk showed yet that the metadata is not a copy of before (`start/behind.rs`): what such a copy acknowledged
+    /// would be lost with it.
+    unproven: AtomicBool,
 }
 
 impl WriterLife {
-    /// Opens a writer, which closes the earlier one of this node.
-    pub(crate) async fn open(meta: MetaHandle, node: NodeId) -> Result<Self, EngineError> {
+    /// Opens a writer, which closes the earlier one of this node. It commits nothing while `unproven`.
+    pub(crate) async fn open(meta: MetaHandle, node: NodeId, unproven: bool) -> Result<Self, EngineError> {
         let writer = open_writer(&meta, node).await?;
         let life = Mutex::new(Life::new(writer));
         let (opening, released, gone) = (tokio::sync::Mutex::default(), Notify::new(), AtomicBool::new(false));
-        Ok(Self { meta, node, life, opening, released, gone })
+        Ok(Self { meta, node, life, opening, released, gone, unproven: AtomicBool::new(unproven) })
+    }
+
+    /// A disk was compared with the metadata, which is not older.
+    pub(crate) fn prove(&self) {
+        self.unproven.store(false, Ordering::SeqCst);
+    }
+
+    /// Fails while no disk was.
+    pub(crate) fn check_proven(&self) -> Result<(), MetaError> {
+        if self.unproven.load(Ordering::SeqCst) {
+            let why = "none of the store's disks has been seen since the start: bring one back".to_owned();
+            return Err(MetaError::Unavailable { why });
+        }
+        Ok(())
     }
 
     /// The writer's id now.
@@ -110,6 +127,7 @@ impl WriterLife {
         if self.gone.load(Ordering::SeqCst) {
             return Err(MetaError::Shutdown);
         }
+        self.check_proven()?;
         let Some(running) = self.begin_command(writer) else {
             return Err(MetaError::Refused(Refusal::WriterClosed));
         };

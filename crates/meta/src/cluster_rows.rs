@@ -11,7 +11,11 @@ pub const FIRST_VERSION: u32 = 1;
 /// The newest cluster version this program knows: what it may write once all nodes know it.
 ///
 /// 2: sealed inline bytes, cluster keys, snapshots in segments, lives, settings of buckets, declared keys.
-pub const CLUSTER_VERSION: u32 = 2;
+///
+/// 3: where the terms began.
+pub const CLUSTER_VERSION: u32 = 3;
+/// The cluster version from which on the rows say where a term began.
+pub(crate) const TERMS_SINCE: u32 = 3;
 
 /// A key of the cluster. Key: its number.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

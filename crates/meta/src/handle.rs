@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use cairn_proto::{Index, NodeId};
+use cairn_proto::{Index, LogPosition, NodeId};
 use tokio::time::{Instant, sleep};
 
-use crate::apply::{apply_entry, decode_entry, encode_entry};
+use crate::apply::{apply_entry, begin_term, decode_entry, encode_entry};
 use crate::clock::Clock;
 use crate::cluster_rows::{CLUSTER_VERSION, FIRST_VERSION};
 use crate::command::{Command, Envelope, Origin, Outcome, Reply};
@@ -22,6 +22,7 @@ use crate::raft::space::SpaceSource;
 use crate::raft::types::EntryData;
 use crate::recovery::newer_version;
 use crate::rows::{Change, RowsError, RowsRead};
+use crate::state_machine::RowRules;
 
 /// How long one attempt of a command with an origin waits before the next.
 const ATTEMPT_MAX: Duration = Duration::from_secs(4);
@@ -81,12 +82,16 @@ struct Inner {
     version: AtomicU32,
 }
 
-const RULES: Rules = Rules { apply: apply_data, encode: encode_batch };
+const RULES: Rules = Rules { rows: RowRules { apply: apply_data, begin_term: begin_term_at }, encode: encode_batch };
 
 fn apply_data(rows: &dyn RowsRead, index: u64, data: &EntryData) -> Result<(Vec<Change>, Vec<Outcome>), RowsError> {
     let damaged = |why: String| RowsError::Damaged { key: format!("log entry {index}"), why };
     let envelopes = decode_entry(&data.0).map_err(|error| damaged(error.to_string()))?;
     apply_entry(rows, Index(index), &envelopes)
+}
+
+fn begin_term_at(rows: &dyn RowsRead, term: u64, index: u64) -> Result<Vec<Change>, RowsError> {
+    begin_term(rows, term, Index(index))
 }
 
 fn encode_batch(envelopes: &[Envelope]) -> Result<Vec<u8>, MetaError> {
@@ -269,6 +274,12 @@ impl MetaHandle {
             tracing::error!(%error, "the metadata's rows cannot be read");
             View { rows: Arc::new(Unreadable(error.to_string())), index: *state.applied().borrow() }
         }))
+    }
+
+    /// The last entry this member has applied.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.member().state.header().position()
     }
 
     /// The highest index this member has applied.

@@ -29,6 +29,7 @@
 //! | 18 | snapshot, piece | [`crate::SnapshotRow`] |
 //! | 19 | life | [`crate::LifeRow`] |
 //! | 1a | bucket id, access key | an access key that is limited to the bucket: nothing |
+//! | 1b | term | the index of the term's first entry |
 //!
 //! Numbers are big-endian. Strings end with `00 00` and carry `00 FF` for a zero byte, so that byte order is string
 //! order and no string's key lies within another's.
@@ -67,6 +68,7 @@ const CLUSTER_KEY: u8 = 0x17;
 const SNAPSHOT: u8 = 0x18;
 const LIFE: u8 = 0x19;
 const BUCKET_IDENTITY: u8 = 0x1a;
+const TERM: u8 = 0x1b;
 
 /// Rows from `from` on, up to before `end`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -570,6 +572,26 @@ pub(crate) fn life(life: u64) -> Vec<u8> {
 
 pub(crate) fn lives() -> KeyRange {
     KeyRange::of_prefix(vec![LIFE])
+}
+
+pub(crate) fn term(term: u64) -> Vec<u8> {
+    Key::new(TERM).number(term).0
+}
+
+pub(crate) fn terms() -> KeyRange {
+    KeyRange::of_prefix(vec![TERM])
+}
+
+pub(crate) fn read_term(row: &[u8]) -> Result<u64, RowsError> {
+    let mut reader = KeyReader::new(row);
+    let term = reader.number()?;
+    reader.end()?;
+    Ok(term)
+}
+
+/// Terms after this one.
+pub(crate) fn terms_after(after: u64) -> KeyRange {
+    terms().after(Some(term(after)))
 }
 
 #[cfg(test)]

@@ -54,6 +54,22 @@ impl GroupId {
     pub const ONLY: Self = Self(0);
 }
 
+/// A place in the group's log: an entry's index and the term it was proposed in. Logs that have the same entry there are
+/// the same up to it (Raft, section 5.3: log matching).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// The term.
+    pub term: u64,
+    /// The index.
+    pub index: Index,
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of term {}", self.index, self.term)
+    }
+}
+
 /// A version of an object: the index of the apply that made it and its place among the changes of that apply.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct VersionId {

@@ -7,7 +7,7 @@ mod ids;
 mod record;
 
 pub use ids::{
-    AttachNumber, BucketId, CommandNumber, DiskId, Epoch, GroupId, Index, NodeId, PgId, SegmentId, Sequence, Slot,
-    UploadId, VersionId, WriterId,
+    AttachNumber, BucketId, CommandNumber, DiskId, Epoch, GroupId, Index, LogPosition, NodeId, PgId, SegmentId,
+    Sequence, Slot, UploadId, VersionId, WriterId,
 };
 pub use record::{Record, RecordError, appended, decode_front, decode_record, encode_record};

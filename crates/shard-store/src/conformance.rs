@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use cairn_erasure::{ErasureProfile, StripeLayout};
-use cairn_proto::{AttachNumber, Epoch, GroupId, Index, PgId, SegmentId, Sequence, Slot, WriterId};
+use cairn_proto::{AttachNumber, Epoch, GroupId, Index, LogPosition, PgId, SegmentId, Sequence, Slot, WriterId};
 
 use crate::{
     DeleteOrder, DeleteReason, Finished, SealedUnit, ShardHeader, ShardKey, ShardStore, ShardStoreError, ShardWriter,
@@ -168,6 +168,7 @@ pub async fn run(store: &dyn ShardStore) {
     broken_writers(store).await;
     interleaved(store).await;
     orders(store).await;
+    positions(store).await;
     dead_for_ever(store).await;
     attach_numbers(store).await;
     recovery_lists(store).await;
@@ -366,6 +367,18 @@ async fn orders(store: &dyn ShardStore) {
     assert!(matches!(stale, Err(ShardStoreError::StaleOrder { order: Index(99), seen: Index(100) })), "{stale:?}");
     sample.check(store).await;
     assert_eq!(delete(store, &[sample.key()], 100).await.expect("an order of the same index"), 1);
+}
+
+/// What a disk was told stands beside the indexes of orders.
+async fn positions(store: &dyn ShardStore) {
+    let position = |term, index| LogPosition { term, index: Index(index) };
+    store.tell(position(2, 500)).await.expect("a position");
+    for older in [position(2, 499), position(1, 900)] {
+        store.tell(older).await.expect("an older position");
+        assert_eq!(store.told(), position(2, 500));
+    }
+    store.tell(position(3, 400)).await.expect("a later term");
+    assert_eq!((store.told(), store.answered()), (position(3, 400), Index(100)));
 }
 
 async fn attach_numbers(store: &dyn ShardStore) {

@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_proto::{AttachNumber, DiskId, Index};
+use cairn_proto::{AttachNumber, DiskId, Index, LogPosition};
 use tokio::sync::watch;
 
 use crate::{
@@ -86,6 +86,7 @@ struct Shared {
     id: DiskId,
     attach: AtomicU64,
     answered: Mutex<Index>,
+    told: Mutex<LogPosition>,
     shards: Mutex<BTreeMap<ShardKey, Shard>>,
     dead: RecentDead,
     recovery_list: Mutex<Option<Bytes>>,
@@ -117,6 +118,7 @@ impl MemoryShardStore {
             id,
             attach: AtomicU64::new(0),
             answered: Mutex::new(Index(0)),
+            told: Mutex::default(),
             shards: Mutex::default(),
             dead: RecentDead::default(),
             recovery_list: Mutex::default(),
@@ -240,6 +242,17 @@ impl ShardStore for MemoryShardStore {
 
     fn answered(&self) -> Index {
         *self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> LogPosition {
+        *self.shared.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn tell(&self, position: LogPosition) -> Result<(), ShardStoreError> {
+        self.shared.check_write(false).await?;
+        let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = position.max(*told);
+        Ok(())
     }
 
     async fn begin(

@@ -5,7 +5,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_erasure::ErasureProfile;
-use cairn_proto::{AttachNumber, DiskId, Epoch, Index, PgId, SegmentId, Slot};
+use cairn_proto::{AttachNumber, DiskId, Epoch, Index, LogPosition, PgId, SegmentId, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::{SealedUnit, ShardStoreError, error::FenceReason};
@@ -164,13 +164,15 @@ pub trait ShardStore: Send + Sync + 'static {
     /// Records a new attach number, synced before it returns.
     async fn set_attach(&self, attach: AttachNumber) -> Result<(), ShardStoreError>;
 
-    /// The highest index of the group that the disk was told, by an order or by [`Self::note_index`].
+    /// The highest index of the group that an order came with.
     fn answered(&self) -> Index;
 
-    /// Tells the disk how far the group is, so that metadata older than the disk is found out. Durable when answered.
-    async fn note_index(&self, index: Index) -> Result<(), ShardStoreError> {
-        self.delete(&[], DeleteOrder { index, reason: DeleteReason::Dead }).await.map(drop)
-    }
+    /// The position in the group's log that the disk was told last.
+    fn told(&self) -> LogPosition;
+
+    /// Tells the disk how far the group is, so that metadata older than the disk is found out. One that is not over what it
+    /// was told before changes nothing. Durable when answered.
+    async fn tell(&self, position: LogPosition) -> Result<(), ShardStoreError>;
 
     /// Begins a shard. Nothing of it exists until [`ShardWriter::finish`] was answered. One of the same key that is of
     /// another header is a [`ShardStoreError::Conflict`], unless it is to be replaced.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use cairn_tests::{Server, ServerOptions, cairn, client};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -322,6 +322,12 @@ async fn inline_bytes_and_labels_lie_nowhere_in_the_clear() -> anyhow::Result<()
     Ok(())
 }
 
+fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
+    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status()?;
+    ensure!(sent.success(), "kill -{name} {pid}");
+    Ok(())
+}
+
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
     ensure!(copied.success(), "cp {} {}", from.display(), to.display());
@@ -405,6 +411,47 @@ async fn an_older_copy_of_the_metadata_is_refused_and_can_be_gone_on_from() -> a
     let report: serde_json::Value = serde_json::from_str(&said)?;
     ensure!(report["forgotten"]["count"] == 5 * 6, "{report:#}");
     ensure!(report["damaged"]["count"] == 0 && report["orphaned"]["count"] == 0, "{report:#}");
+    Ok(())
+}
+
+/// A backup that was taken while the server ran, and lacks little: what its own starts add hides none of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_metadata_of_the_same_run_is_refused_after_starts_of_its_own() -> anyhow::Result<()> {
+    let mut server = Server::start(ServerOptions::default())?;
+    let data = server.data().to_owned();
+    let (meta, copy) = (data.join("meta"), data.join("copy"));
+    server.run(&["bucket", "create", BUCKET])?;
+    let s3 = client(&server)?;
+    put(&s3, "a", bytes(1, KIB)).await?;
+    signal(server.pid(), "STOP")?;
+    let copied = copy_folder(&meta, &copy);
+    signal(server.pid(), "CONT")?;
+    copied?;
+    put(&s3, "b", bytes(2, KIB)).await?;
+    server.stop()?;
+
+    fs::remove_dir_all(&meta)?;
+    fs::rename(&copy, &meta)?;
+    let away = |disk: usize| data.join(format!("away-{disk}"));
+    for disk in 0..6 {
+        fs::rename(server.disk(disk), away(disk))?;
+    }
+    // Each adds entries, more than the right one was ahead by.
+    for _ in 0..8 {
+        server.restart()?;
+        let refused = server.run(&["bucket", "create", "other"]).err().context("a bucket was made without any disk")?;
+        ensure!(format!("{refused:#}").contains("none of the store's disks has been seen"), "{refused:#}");
+        server.kill()?;
+    }
+    for disk in 0..6 {
+        fs::rename(away(disk), server.disk(disk))?;
+    }
+    for _ in 0..2 {
+        let (started, said) = run(&data, &["server", "--s3-listen", "127.0.0.1:0"])?;
+        ensure!(!started && said.contains("was told of index") && said.contains("went on without it"), "{said}");
+        // That it was found out stands in the folder, and is not what is looked at here.
+        fs::remove_file(meta.join("CAIRN-OLDER"))?;
+    }
     Ok(())
 }
 

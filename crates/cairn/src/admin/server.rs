@@ -65,7 +65,7 @@ impl AdminService {
 
     /// After an identity changed: no request that begins now is judged by what was known before.
     async fn change_identity(&self, access_key: &str, command: Command) -> Result<(), Status> {
-        let done = self.engine.meta().propose(command).await;
+        let done = self.engine.propose(command).await;
         (self.forget_keys)();
         done.map(drop).map_err(|error| key_status(access_key, &error))
     }

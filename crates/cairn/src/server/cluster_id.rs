@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! META/CAIRN-CLUSTER   the id, whether the metadata group was ever formed, and its voter if that is not the first
-//!      CAIRN-OLDER     this is a copy of before: a start found the disks to be newer. Without it each try to start would
-//!                      bring the copy's index nearer to the disks', until nothing showed any more
+//!      CAIRN-OLDER     this is a copy of before: a start found the disks to be newer. A later one, perhaps with other disks
+//!                      or none, need not find it again
 //!      CAIRN-RECOVERING  a recovery is under way here
 //!      voter-1/        the group's member
 //! ```
@@ -59,14 +59,7 @@ impl MetaFolder {
         Self::check_older(folder)?;
         let path = folder.join(NAME);
         let found = match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(folder, &text).with_context(|| {
-                format!(
-                    "{} is damaged: restore it from a backup; where there is none, move {} away and run `cairn \
-                         recover`: it brings back the newest snapshot that lies on the disks",
-                    path.display(),
-                    folder.display()
-                )
-            })?,
+            Ok(text) => Self::parse(folder, &text).with_context(|| explain_damaged(folder, &path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::draw(folder)?,
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
@@ -153,10 +146,7 @@ impl MetaFolder {
 
     /// A member's folder that lies there without the file that names it.
     pub(crate) fn nameless_voter(folder: &Path) -> Option<PathBuf> {
-        let entries = fs::read_dir(folder).ok()?.flatten();
-        // The newest: those of earlier lives may lie beside it.
-        let voters = entries.filter_map(|entry| Some((number_of(&entry.path())?, entry.path())));
-        voters.filter(|_| !Self::is_there(folder)).max().map(|(_, path)| path)
+        newest_voter(folder).filter(|_| !Self::is_there(folder))
     }
 
     /// A recovery into this folder begins.
@@ -234,6 +224,28 @@ fn number_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix(VOTER_FOLDER)?.parse().ok().filter(|_| path.is_dir())
 }
 
+/// The newest of the members' folders: those of earlier lives may lie beside it.
+fn newest_voter(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    entries.filter_map(|entry| Some((number_of(&entry.path())?, entry.path()))).max().map(|(_, path)| path)
+}
+
+/// The file is damaged. Where the metadata is there, it may be whole.
+fn explain_damaged(folder: &Path, path: &Path) -> String {
+    let (path, folder_shown) = (path.display(), folder.display());
+    match newest_voter(folder) {
+        Some(voter) => format!(
+            "{path} is damaged, and {} may hold all of the metadata: put the file back from a copy, or move it aside; with \
+             a disk there, the next start then says how to write it anew",
+            voter.display()
+        ),
+        None => format!(
+            "{path} is damaged: restore it from a backup; where there is none, move {folder_shown} away and run `cairn recover`: \
+             it brings back the newest snapshot that lies on the disks"
+        ),
+    }
+}
+
 /// The metadata is there and the file beside it is not: it says little, and all of it is known.
 pub(crate) fn explain_nameless(folder: &Path, voter: &Path, disk: &Path) -> anyhow::Error {
     let number = number_of(voter);
@@ -289,8 +301,13 @@ mod tests {
         let path = folder.join(NAME);
         for bad in ["", "cairn cluster 12\nformed\n", "cairn cluster 00000000000000000000000000000000\nelse\n"] {
             fs::write(&path, bad).unwrap();
-            assert!(MetaFolder::open(&folder).unwrap_err().to_string().contains("damaged"), "{bad}");
+            let said = MetaFolder::open(&folder).unwrap_err().to_string();
+            assert!(said.contains("damaged") && said.contains("brings back the newest snapshot"), "{bad}: {said}");
         }
+        fs::create_dir(folder.join("voter-3")).unwrap();
+        let said = MetaFolder::open(&folder).unwrap_err().to_string();
+        assert!(said.contains("voter-3 may hold all") && said.contains("move it aside; with a disk there"), "{said}");
+        fs::remove_dir(folder.join("voter-3")).unwrap();
         fs::remove_file(&path).unwrap();
         fs::create_dir(folder.join("voter-1")).unwrap();
         assert!(MetaFolder::open(&folder).unwrap_err().to_string().contains("holds voter-1"));

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use cairn_proto::{AttachNumber, Index, Slot};
-use cairn_shard_store::{ShardKey, ShardStore, WriteMode, conformance::Sample};
+use bytes::Bytes;
+use cairn_meta::{Command, MetaError};
+use cairn_proto::{AttachNumber, Index, LogPosition, Slot};
+use cairn_shard_store::{DeleteOrder, DeleteReason, ShardKey, ShardStore, WriteMode, conformance::Sample};
 
 use crate::error::EngineError;
 use crate::start::{behind, take_folder};
 use crate::testing::{World, bytes_of, folder};
+use crate::upkeep;
 
 const LENGTH: usize = 1_300_000;
 
@@ -43,10 +46,14 @@ async fn metadata_that_is_older_than_a_disk_is_refused() {
     }
 
     let mut world = World::new(6).await;
-    let index = world.meta.local().index();
-    world.disk(2).note_index(index).await.unwrap();
+    world.disk(2).tell(world.meta.position()).await.unwrap();
     world.restart().await;
-    world.disk(2).note_index(Index(1_000_000)).await.unwrap();
+    world.disk(2).tell(LogPosition { index: Index(1_000_000), ..world.meta.position() }).await.unwrap();
+    refused(&world, "was told of index 1000000 of term 1, but the metadata ends at ").await;
+
+    let world = World::new(6).await;
+    let order = DeleteOrder { index: Index(1_000_000), reason: DeleteReason::Dead };
+    world.disk(2).delete(&[], order).await.unwrap();
     refused(&world, "heard of index 1000000").await;
 
     let mut world = World::new(6).await;
@@ -56,6 +63,49 @@ async fn metadata_that_is_older_than_a_disk_is_refused() {
     let unknown = Sample::new((9 << 32) + 5, 100_000);
     unknown.write(&world.disk(2), WriteMode::New).await.unwrap();
     refused(&world, "which the metadata has not given out yet").await;
+}
+
+/// Metadata that no disk was compared with may be a copy of before: what it acknowledged would be lost with it.
+#[tokio::test]
+async fn nothing_is_acknowledged_before_a_disk_was_seen() {
+    let mut world = World::new(6).await;
+    world.opener.set_mounts((0..6).map(folder).collect());
+    world.restart().await;
+    let inline = Bytes::from_static(b"inline");
+    world.put("key", &inline).await.unwrap();
+    let disks: Vec<_> = (0..6).map(|number| world.opener.take(&folder(number))).collect();
+    world.opener.set_mounts(Vec::new());
+    world.restart().await;
+    let refused = world.put("other", &inline).await.unwrap_err();
+    assert!(refused.to_string().contains("none of the store's disks has been seen since the start"), "{refused}");
+    let remove = Command::RemoveIdentity { access_key: "none".to_owned() };
+    assert!(matches!(world.engine.propose(remove).await, Err(MetaError::Unavailable { .. })));
+    assert!(world.get("key").await.unwrap() == inline);
+    world.opener.put(&folder(4), disks[4].clone());
+    assert!(take_folder(world.engine.shared(), &folder(4)).await);
+    world.put("other", &inline).await.unwrap();
+}
+
+/// The first that is back and knows nothing is not attached before the others were looked at: under a copy of before it
+/// would be ahead of the right one.
+#[tokio::test]
+async fn disks_that_come_back_are_compared_before_any_is_attached() {
+    let mut world = World::new(6).await;
+    world.opener.set_mounts((0..6).map(folder).collect());
+    world.restart().await;
+    let disks: Vec<_> = (0..6).map(|number| world.opener.take(&folder(number))).collect();
+    world.opener.set_mounts(Vec::new());
+    world.restart().await;
+    disks[5].reopen();
+    disks[5].tell(LogPosition { index: Index(1_000_000), ..world.meta.position() }).await.unwrap();
+    let told = disks[0].told();
+    for number in [0, 5] {
+        world.opener.put(&folder(number), disks[number].clone());
+    }
+    assert!(!upkeep::take_waiting(world.engine.shared()).await);
+    assert_eq!((disks[0].attach(), disks[5].attach()), (AttachNumber(2), AttachNumber(2)));
+    world.engine.shutdown().await;
+    assert_eq!(disks[0].told(), told, "and is told nothing by it");
 }
 
 /// A disk that was not there at the start, or not open in time.

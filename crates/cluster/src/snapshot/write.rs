@@ -54,7 +54,7 @@ impl Engine {
         if snapshots.is_empty() {
             self.write_snapshot().await?;
         }
-        shared.meta.propose(Command::DropForgotten {}).await?;
+        self.propose(Command::DropForgotten {}).await?;
         for disk in shared.disks.all() {
             shared.inventories.push(disk.id);
         }

@@ -1,16 +1,18 @@
 //! Whether the metadata is older than a disk: a copy of before was put in its place.
 //!
 //! What such a group gives out again (ids of writers, so of segments) is taken already, and what it never heard of it
-//! would call dead. So nothing is written or deleted under it. Three things on a disk only ever follow the group:
+//! would call dead. So nothing is written or deleted under it. Four things on a disk only ever follow the group:
 //!
 //! ```text
 //! attach number     the group counts it up, durably, before the disk learns it
-//! index answered    an order's, or what upkeep notes now and then (`upkeep/progress.rs`)
+//! position told     of the group's log, by upkeep every few seconds and at the end (`upkeep/progress.rs`)
+//! index answered    an order's
 //! shards            their writers were opened by the group before
 //! ```
 //!
 //! The first shows each copy of before the last start. One that was taken while the server ran has the same attach numbers:
-//! only its index tells, and entries of its own raise that.
+//! the position tells. Each start begins a term (ADR 0002), and the rows say where: entries that the copy's own starts made
+//! stand in later terms, so however many they are, they hide nothing (ADR 0008).
 //!
 //! A life that began from a snapshot is older by nature: its ids begin over all that was given out before.
 
@@ -48,7 +50,7 @@ impl Behind {
         }
     }
 
-    fn error(&self) -> Option<EngineError> {
+    pub(crate) fn error(&self) -> Option<EngineError> {
         self.why.get().map(|why| EngineError::MetaBehind { why: why.clone() })
     }
 
@@ -58,12 +60,12 @@ impl Behind {
     }
 }
 
-/// Opens the disks that are there and compares each. They stay open for those who attach them.
-pub(super) async fn compare_all(shared: &Arc<Shared>) -> Result<(), EngineError> {
+/// Opens the disks that are in these folders and compares each. They stay open for those who attach them.
+pub(crate) async fn compare_all(shared: &Arc<Shared>, folders: Vec<PathBuf>) -> Result<(), EngineError> {
     let within = COMPARED_WITHIN.min(shared.options.open_within);
-    let looks = shared.options.folders.iter().map(|given| {
+    let looks = folders.into_iter().map(|folder| {
         let (sender, receiver) = oneshot::channel();
-        let (shared, folder) = (Arc::clone(shared), given.folder.clone());
+        let shared = Arc::clone(shared);
         tokio::spawn(async move {
             let Some(store) = open(&shared, &folder).await else { return };
             // What cannot be compared now is, or fails, when it is attached.
@@ -96,7 +98,7 @@ pub(super) fn take_compared(shared: &Shared, folder: &Path) -> Option<Arc<dyn Sh
 }
 
 /// Closes disks that were compared and not attached.
-pub(super) async fn close_unused(shared: &Shared) {
+pub(crate) async fn close_unused(shared: &Shared) {
     let unused = std::mem::take(&mut *shared.compared.lock().expect("no holder of this lock panics"));
     join_all(unused.values().map(|store| store.close())).await;
 }
@@ -106,7 +108,9 @@ pub(crate) async fn check(shared: &Shared, folder: &Path, store: &Arc<dyn ShardS
     if let Some(why) = compare(shared, store).await? {
         shared.behind.set(format!("{} (disk {}) {why}", folder.display(), store.id()));
     }
-    shared.behind.error().map_or(Ok(()), Err)
+    shared.behind.error().map_or(Ok(()), Err)?;
+    shared.writer.prove();
+    Ok(())
 }
 
 /// What shows that the group is behind the disk; none where nothing does.
@@ -114,14 +118,18 @@ async fn compare(shared: &Shared, store: &Arc<dyn ShardStore>) -> Result<Option<
     let disk = store.id();
     let view = shared.meta.read().await?;
     let index = view.index();
+    let told = store.told();
     let read = move |view: &cairn_meta::MetaView| {
         let floor = view.lives()?.last().map_or(0, |life| life.writers_through.0);
-        Ok((view.disk(disk)?.map(|row| row.attach), floor))
+        Ok((view.disk(disk)?.map(|row| row.attach), floor, view.lacks(told)?))
     };
-    let (known, floor) = view.fetch(read).await?;
+    let (known, floor, lacks) = view.fetch(read).await?;
     let (held, known) = (store.attach(), known.unwrap_or_default().max(AttachNumber(floor)));
     if held > known {
         return Ok(Some(format!("has attach number {held}, and the metadata knows of {known}")));
+    }
+    if let Some(why) = lacks {
+        return Ok(Some(format!("was told of index {told}, but {why}")));
     }
     if store.answered() > index.max(Index(floor)) {
         return Ok(Some(format!("heard of index {}, which the metadata has not reached", store.answered())));

@@ -16,7 +16,7 @@ use super::{Pace, Upkeep};
 use crate::disks::FolderProblem;
 use crate::error::EngineError;
 use crate::shared::Shared;
-use crate::start::take_folder;
+use crate::start::{behind, take_folder};
 
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 /// A folder that does not even show what lies in it is left out; its look goes on alone, and none is made beside it.
@@ -116,11 +116,19 @@ pub(crate) async fn take_waiting(shared: &Arc<Shared>) -> bool {
     let waiting = waiting_folders(shared).await;
     let (holding, others): (Vec<_>, Vec<_>) =
         waiting.into_iter().partition(|(_, state)| matches!(state, FolderState::Disk { .. }));
+    // After a start without disks these are the first that can show the metadata to be older.
+    if shared.writer.check_proven().is_err() {
+        let folders = holding.iter().map(|(attempt, _)| attempt.folder.clone()).collect();
+        if behind::compare_all(shared, folders).await.is_err() {
+            return false;
+        }
+    }
     let mut came = false;
     // One after another: of two folders with the same disk the second is then known as a copy.
     for (attempt, state) in holding.into_iter().chain(others) {
         came |= take(shared, attempt, state).await;
     }
+    behind::close_unused(shared).await;
     came
 }
 

@@ -9,7 +9,7 @@
 //! repair        missing ──▶ whole
 //! reaper        garbage, abandoned segments, dead uploads ──▶ space
 //! snapshots     the metadata ──▶ segments, daily; the list of them on every disk
-//! progress      per disk: the group's index, so that older metadata is found out
+//! progress      per disk: the log position, so that older metadata is found out
 //! cleaner       per disk: dead units ──▶ space of the file system
 //! ```
 //!
@@ -29,7 +29,7 @@ pub(crate) mod plan_inventory;
 mod plan_reaper;
 mod plan_repair;
 mod plan_scrub;
-mod progress;
+pub(crate) mod progress;
 mod reaper;
 mod rebuild;
 mod reclaim;

@@ -1,6 +1,5 @@
-//! Progress: each disk is told now and then how far the metadata group is. A copy of the metadata that is put back later is
-//! found out by it (see `start/behind.rs`), also if the disk was never taken into service since. Not always: what the copy's
-//! own starts add to its index hides as much of what it lacks.
+//! Progress: each disk is told now and then, and at the end, how far the metadata group is. A copy of the metadata that is
+//! put back later is found out by it (see `start/behind.rs`), also if the disk was never taken into service since.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,13 +7,17 @@ use std::time::Duration;
 
 use cairn_proto::DiskId;
 use cairn_shard_store::ShardStore;
-use tokio::time::Instant;
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout};
 
 use super::{Pace, Upkeep};
 use crate::error::EngineError;
+use crate::shared::Shared;
 
-/// What was done since the last note shows on no disk. Each note costs one sync.
-const NOTED_EVERY: Duration = Duration::from_secs(20);
+/// What was done since shows on no disk after a crash. Each time costs one sync.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// At the end a disk that hangs is waited for so long.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// When each disk was told last.
 #[derive(Default)]
@@ -22,11 +25,11 @@ pub(crate) struct ProgressState(Mutex<BTreeMap<DiskId, Instant>>);
 
 impl ProgressState {
     /// How long the disk need not be told yet; nothing where it is due, which begins the next time. What wakes the duties
-    /// of disks makes no note due: orders that are on their way would be older than it.
+    /// of disks makes it no earlier.
     fn rest(&self, disk: DiskId, now: Instant) -> Option<Duration> {
         let mut told = self.0.lock().expect("no holder of this lock panics");
         let last = *told.entry(disk).or_insert(now);
-        let rest = NOTED_EVERY.saturating_sub(now.saturating_duration_since(last));
+        let rest = TOLD_EVERY.saturating_sub(now.saturating_duration_since(last));
         if rest.is_zero() {
             told.insert(disk, now);
             return None;
@@ -36,24 +39,36 @@ impl ProgressState {
 }
 
 impl Upkeep {
-    /// Tells a disk of the group's index, if that has moved on.
+    /// Tells a disk of the group's position, if that has moved on.
     pub(crate) async fn progress_step(&self, disk: DiskId) -> Result<Pace, EngineError> {
         let Some(store) = self.shared.disks.get(disk) else { return Ok(Pace::End) };
         if let Some(rest) = self.progress.rest(disk, Instant::now()) {
             return Ok(Pace::After(rest));
         }
-        let applied = self.shared.meta.status().applied;
-        if applied > store.answered() {
-            let note = |store: Arc<dyn ShardStore>| async move { store.note_index(applied).await };
+        let position = self.shared.meta.position();
+        if position > store.told() && self.shared.behind.error().is_none() {
+            let tell = |store: Arc<dyn ShardStore>| async move { store.tell(position).await };
             // A disk that takes no writes is told when it does again; what is wrong with it shows elsewhere.
-            let _noted = self.calls.call(&self.shared.disks, disk, note).await;
+            let _told = self.calls.call(&self.shared.disks, disk, tell).await;
         }
-        Ok(Pace::After(NOTED_EVERY))
+        Ok(Pace::After(TOLD_EVERY))
     }
+}
+
+/// Tells all disks where the group ends, when nothing more is committed. One that is behind them tells nothing.
+pub(crate) async fn tell_all(shared: &Shared) {
+    if shared.behind.error().is_some() {
+        return;
+    }
+    let position = shared.meta.position();
+    let disks = shared.disks.all();
+    join_all(disks.iter().map(|disk| timeout(TOLD_WITHIN, disk.store.tell(position)))).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use cairn_proto::LogPosition;
+
     use super::super::testing::World;
     use super::*;
 
@@ -61,19 +76,21 @@ mod tests {
     async fn a_disk_is_told_after_a_while_and_not_when_it_is_woken() {
         let state = ProgressState::default();
         let (disk, begun) = (DiskId(1), Instant::now());
-        let at = |part: u32| begun + NOTED_EVERY / 4 * part;
-        assert_eq!(state.rest(disk, begun), Some(NOTED_EVERY));
-        assert_eq!(state.rest(disk, at(3)), Some(NOTED_EVERY / 4));
-        assert_eq!((state.rest(disk, at(4)), state.rest(disk, at(5))), (None, Some(NOTED_EVERY / 4 * 3)));
+        let at = |part: u32| begun + TOLD_EVERY / 4 * part;
+        assert_eq!(state.rest(disk, begun), Some(TOLD_EVERY));
+        assert_eq!(state.rest(disk, at(3)), Some(TOLD_EVERY / 4));
+        assert_eq!((state.rest(disk, at(4)), state.rest(disk, at(5))), (None, Some(TOLD_EVERY / 4 * 3)));
 
         let world = World::new(6).await;
         let disk = world.disk(0);
-        let before = disk.answered();
         world.up.progress_step(disk.id()).await.unwrap();
-        assert_eq!(disk.answered(), before);
-        let long_ago = Instant::now().checked_sub(NOTED_EVERY).unwrap();
+        assert_eq!(disk.told(), LogPosition::default());
+        let long_ago = Instant::now().checked_sub(TOLD_EVERY).unwrap();
         world.up.progress.0.lock().unwrap().insert(disk.id(), long_ago);
         world.up.progress_step(disk.id()).await.unwrap();
-        assert_eq!(disk.answered(), world.up.shared.meta.status().applied);
+        assert_eq!(disk.told(), world.up.shared.meta.position());
+        world.engine.shutdown().await;
+        disk.reopen();
+        assert_eq!(disk.told(), world.up.shared.meta.position(), "the end, which came after");
     }
 }

@@ -88,7 +88,13 @@ fn chosen(part: &CompletedPart) -> ChosenPart {
 
 /// A value of another algorithm, or of another type, than the upload's cannot be compared with anything.
 fn check_kind(upload: &UploadRow, sent: &RequestChecksums) -> Result<(), S3Error> {
-    let Some((algorithm, kind)) = stored_checksum::announced(upload.checksum.as_ref()) else { return Ok(()) };
+    let Some((algorithm, kind)) = stored_checksum::announced(upload.checksum.as_ref()) else {
+        let Some(value) = &sent.value else { return Ok(()) };
+        let name = value.algorithm.header_name();
+        let message =
+            format!("the upload was begun without checksums, so that {name} cannot be compared: leave it out");
+        return Err(S3Error::new(S3ErrorCode::InvalidRequest, message));
+    };
     let refused = |own: &str, other: &str, name: &str| {
         let message = format!("the upload was begun with {own} checksums, not with {other}: send {name}, or none");
         Err(S3Error::new(S3ErrorCode::InvalidRequest, message))

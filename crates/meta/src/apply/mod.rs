@@ -17,6 +17,7 @@ mod objects;
 mod pgs;
 mod repair;
 mod segments;
+mod terms;
 mod uploads;
 mod writers;
 
@@ -36,6 +37,7 @@ pub(crate) mod testing;
 mod uploads_test;
 
 pub use entry::{decode_entry, encode_entry};
+pub(crate) use terms::begin_term;
 
 use cairn_proto::Index;
 

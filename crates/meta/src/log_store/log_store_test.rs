@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::raft::member::flushed;
 use crate::raft::types::EntryData;
-use crate::state_machine::{StateFolder, StateMachine, StateShared};
+use crate::state_machine::{ApplyEntry, RowRules, StateFolder, StateMachine, StateShared};
 
 const IDENTITY: LogIdentity = LogIdentity { cluster_id: 7, voter: 1 };
 
@@ -21,6 +21,11 @@ fn log_id(term: u64, index: u64) -> LogId {
 
 fn entry(index: u64, bytes: usize) -> Entry {
     Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(EntryData(vec![7; bytes].into())) }
+}
+
+fn rules() -> RowRules {
+    let nothing: ApplyEntry = |_, _, _| Ok(Default::default());
+    nothing.into()
 }
 
 fn everything() -> Flushed {
@@ -36,7 +41,7 @@ struct OnDisk;
 impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for OnDisk {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError> {
         let temp = tempfile::tempdir().unwrap();
-        let state = StateShared::open(StateFolder::new(temp.path()), true, |_, _, _| Ok(Default::default()), None);
+        let state = StateShared::open(StateFolder::new(temp.path()), true, rules(), None);
         let log = LogStore::create(&temp.path().join("log"), IDENTITY, everything()).unwrap();
         Ok((temp, log, StateMachine::new(state.unwrap())))
     }
@@ -46,7 +51,7 @@ struct InMemory;
 
 impl StoreBuilder<Types, LogStore, StateMachine> for InMemory {
     async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError> {
-        let state = StateShared::memory(|_, _, _| Ok(Default::default())).unwrap();
+        let state = StateShared::memory(rules()).unwrap();
         Ok(((), LogStore::memory(everything()).unwrap(), StateMachine::new(state)))
     }
 }
@@ -115,7 +120,7 @@ async fn purges_nothing_that_the_rows_have_only_in_memory() {
 #[tokio::test]
 async fn a_purge_makes_the_rows_durable_first() {
     let temp = tempfile::tempdir().unwrap();
-    let state = StateShared::open(StateFolder::new(temp.path()), true, |_, _, _| Ok(Default::default()), None).unwrap();
+    let state = StateShared::open(StateFolder::new(temp.path()), true, rules(), None).unwrap();
     let mut machine = StateMachine::new(Arc::clone(&state));
     let mut log = LogStore::create(&temp.path().join("log"), IDENTITY, flushed(&state)).unwrap();
     let entries: Vec<_> = (0..10).map(|index| entry(index, 1)).collect();
@@ -133,7 +138,7 @@ async fn a_purge_waits_for_the_snapshot_that_stands_for_the_log() {
     let state = |name: &str| {
         let folder = temp.path().join(name);
         fs::create_dir(&folder).unwrap();
-        StateShared::open(StateFolder::new(&folder), true, |_, _, _| Ok(Default::default()), None).unwrap()
+        StateShared::open(StateFolder::new(&folder), true, rules(), None).unwrap()
     };
     let mut leader = StateMachine::new(state("leader"));
     leader.apply((0..=50).map(|index| entry(index, 1))).await.unwrap();

@@ -5,7 +5,7 @@ use cairn_proto::Index;
 use super::Query;
 use crate::cluster_rows::{ClusterKeyRow, FIRST_VERSION, LifeRow, SnapshotRow, WholeSnapshot};
 use crate::keys;
-use crate::rows::{RowsError, load_value};
+use crate::rows::{RowsError, collect, decode, load_value};
 
 impl Query<'_> {
     /// The cluster version.
@@ -30,6 +30,19 @@ impl Query<'_> {
     /// Only for failed storage and damaged rows.
     pub fn lives(&self) -> Result<Vec<LifeRow>, RowsError> {
         self.all(&keys::lives())
+    }
+
+    /// The first term after `term` of which the rows know where it began, if that was at `index` or under it: then this log
+    /// has no entry of `term` there.
+    ///
+    /// # Errors
+    /// Only for failed storage and damaged rows.
+    pub fn began_by(&self, term: u64, index: Index) -> Result<Option<(u64, Index)>, RowsError> {
+        let range = keys::terms_after(term);
+        let next = collect(self.rows, &range.from, &range.end, 1, |key, value| {
+            Ok(Some((keys::read_term(key)?, decode::<Index>(key, value)?.value)))
+        })?;
+        Ok(next.first().copied().filter(|(_, first)| *first <= index))
     }
 
     /// Snapshots of this life whose pieces are all there, oldest first.

@@ -24,7 +24,7 @@ use crate::error::MetaError;
 use crate::log_store::{Flushed, LogGauge, LogIdentity, LogStore};
 use crate::query::Query;
 use crate::recovery::newer_version;
-use crate::state_machine::{ApplyEntry, StateFolder, StateMachine, StateShared, run};
+use crate::state_machine::{RowRules, StateFolder, StateMachine, StateShared, run};
 
 const HEARTBEAT_MS: u64 = 300;
 const ELECTION_MS_MIN: u64 = 1_500;
@@ -41,7 +41,7 @@ const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What the group's rules are, as far as Raft has to know.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
-    pub(crate) apply: ApplyEntry,
+    pub(crate) rows: RowRules,
     pub(crate) encode: EncodeEntry,
 }
 
@@ -145,7 +145,7 @@ impl Member {
         let voter = options.voter;
         let config = config(&options)?;
         let path = options.folder.clone();
-        let opened = tokio::task::spawn_blocking(move || Stores::open(&options, rules.apply)).await;
+        let opened = tokio::task::spawn_blocking(move || Stores::open(&options, rules.rows)).await;
         let stores = opened.map_err(|error| MetaError::Damaged { what: error.to_string() })??;
         let Stores { state, log, space, folder } = stores;
         let gauge = log.gauge();
@@ -251,7 +251,7 @@ struct Stores {
 }
 
 impl Stores {
-    fn open(options: &MemberOptions, apply: ApplyEntry) -> Result<Self, MetaError> {
+    fn open(options: &MemberOptions, rules: RowRules) -> Result<Self, MetaError> {
         let path = &options.folder;
         let refuse = |what: &str, error: &io::Error| {
             MetaError::damaged_folder(path, format!("{what} cannot be opened: {error}"))
@@ -259,7 +259,7 @@ impl Stores {
         let unseen = |error: io::Error| MetaError::folder(path, format!("its file system cannot be seen: {error}"));
         let space = |source| SpaceGuard::new(source).map(Arc::new).map_err(unseen);
         if options.memory {
-            let state = StateShared::memory(apply).map_err(|error| refuse("the rows", &error))?;
+            let state = StateShared::memory(rules).map_err(|error| refuse("the rows", &error))?;
             let log = LogStore::memory(Arc::new(|_| Ok(u64::MAX))).map_err(|error| refuse("the log", &error))?;
             let space = space(options.space.clone().unwrap_or_else(|| Arc::new(EndlessSpace)))?;
             return Ok(Self { state, log, space, folder: None });
@@ -268,7 +268,7 @@ impl Stores {
         if !folder.forming && !folder.log().exists() {
             return Err(refuse("the log", &io::Error::new(io::ErrorKind::NotFound, "it is gone")));
         }
-        let state = StateShared::open(StateFolder::new(path), folder.forming, apply, None)
+        let state = StateShared::open(StateFolder::new(path), folder.forming, rules, None)
             .map_err(|error| refuse("the rows", &error))?;
         // Before the log is replayed: entries of a newer program cannot be read.
         let version = state.view().map_err(|error| refuse("the rows", &error)).map(|(rows, _)| rows)?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cairn_proto::{BucketId, DiskId, Index, PgId, SegmentId, Slot, UploadId};
+use cairn_proto::{BucketId, DiskId, Index, LogPosition, PgId, SegmentId, Slot, UploadId};
 
 use super::read_index::View;
 use crate::cluster_rows::{ClusterKeyRow, LifeRow, WholeSnapshot};
@@ -16,7 +16,7 @@ use crate::row::{
     SegmentRow, UploadRow, WriterRow,
 };
 use crate::rows::InMemory;
-use crate::state_machine::Rows;
+use crate::state_machine::{Rows, position};
 use crate::view::{GarbageTotals, ListPage, ListQuery, PartPage, UploadPage, UploadQuery, Verdicts};
 
 /// Rows as of one index. A clone reads the same rows. Methods read from the disk where a row is not cached: on async
@@ -54,6 +54,28 @@ impl MetaView {
         }
         let view = self.clone();
         tokio::task::spawn_blocking(move || read(&view)).await.map_err(|_| MetaError::Shutdown)?
+    }
+
+    /// The last entry that is in the rows.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where it cannot be read.
+    pub fn position(&self) -> Result<LogPosition, MetaError> {
+        Ok(position(&*self.view.rows)?)
+    }
+
+    /// Why this log has no entry at that position, which somebody was told it had; none where nothing shows it. Rows know of
+    /// the last 1,000 terms, and of those alone that began under a cluster version which keeps them.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`] where a row cannot be read.
+    pub fn lacks(&self, told: LogPosition) -> Result<Option<String>, MetaError> {
+        let own = self.position()?;
+        if told.term > own.term || told.index > own.index {
+            return Ok(Some(format!("the metadata ends at {own}")));
+        }
+        let began = self.query().began_by(told.term, told.index)?;
+        Ok(began.map(|(term, first)| format!("the metadata went on without it: term {term} began at {first}")))
     }
 
     fn query(&self) -> Query<'_> {

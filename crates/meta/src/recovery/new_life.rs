@@ -55,6 +55,11 @@ pub(super) fn begin_life(rows: &mut Overlay<'_>, snapshot: Index, new: NewLife) 
     for pg in pgs {
         change::<PgRow>(rows, keys::pg(pg), |row| row.epoch = row.epoch.max(Epoch(new.ids())))?;
     }
+    // Positions that disks were told are of lives before. Copies of one of those may have gone on without them.
+    let terms = keys::terms();
+    for term in collect(rows, &terms.from, &terms.end, usize::MAX, |key, _| Ok(Some(key.to_vec())))? {
+        rows.delete(term);
+    }
     let writers_through = WriterId(writers_over.0.max(new.ids()));
     let NewLife { life, began_ms } = new;
     let row = LifeRow { life, snapshot, began_ms, writers_over, writers_through, open_writers };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_proto::{
-    AttachNumber, BucketId, CommandNumber, DiskId, GroupId, Index, NodeId, PgId, SegmentId, Sequence, UploadId,
-    WriterId,
+    AttachNumber, BucketId, CommandNumber, DiskId, GroupId, Index, LogPosition, NodeId, PgId, SegmentId, Sequence,
+    UploadId, WriterId,
 };
 
 use super::{MetaImport, NewLife, Recovered};
@@ -225,6 +225,58 @@ async fn snapshots_of_an_earlier_life_are_told_from_those_of_this_one() {
     assert!(forgets(&meta.read().await.unwrap()));
     meta.propose(Command::DropForgotten {}).await.unwrap();
     assert!(!forgets(&meta.read().await.unwrap()));
+    meta.shutdown().await.unwrap();
+}
+
+/// A copy of before goes on by itself: what the right one had told is found missing, however far the copy has come. A life
+/// that begins from the copy lacks it by nature.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_went_on_by_itself_lacks_what_was_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let make = |name: String| Command::CreateBucket { name };
+    let mut group = Group::new(start(temp.path(), 1).await.unwrap()).await;
+    group.put("kept", 1).await;
+    let meta = group.meta.clone();
+    let before = meta.position();
+    let (right, copy) = (temp.path().join("1"), temp.path().join("copy"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&right, &copy]).status().unwrap();
+    assert!(copied.success());
+
+    meta.propose(make("newer".to_owned())).await.unwrap();
+    let told = meta.position();
+    assert!(told.term == before.term && told.index > before.index);
+    let lacks = async |meta: &MetaHandle, told| meta.read().await.unwrap().lacks(told).unwrap();
+    for position in [before, told] {
+        assert_eq!(lacks(&meta, position).await, None);
+    }
+    let why = lacks(&meta, LogPosition { term: told.term + 1, ..told }).await;
+    assert!(why.unwrap().contains("ends at"));
+    meta.shutdown().await.unwrap();
+    for _ in 0..2 {
+        let meta = start(temp.path(), 1).await.unwrap();
+        assert_eq!((lacks(&meta, before).await, lacks(&meta, told).await), (None, None), "it is the right one");
+        meta.shutdown().await.unwrap();
+    }
+
+    std::fs::remove_dir_all(&right).unwrap();
+    std::fs::rename(&copy, &right).unwrap();
+    let mut pieces = Vec::new();
+    for round in 0..3 {
+        let meta = start(temp.path(), 1).await.unwrap();
+        for count in 0..5 {
+            meta.propose(make(format!("copy-{round}-{count}"))).await.unwrap();
+        }
+        assert_eq!(lacks(&meta, before).await, None);
+        let why = lacks(&meta, told).await.expect("the copy went on without it");
+        assert!(why.contains("went on without it"), "{why}");
+        let mut export = meta.read().await.unwrap().export();
+        pieces = std::iter::from_fn(|| export.next_piece(1_000).unwrap()).collect();
+        drop(export);
+        meta.shutdown().await.unwrap();
+    }
+    import(temp.path(), &pieces, 1);
+    let meta = start(temp.path(), 2).await.unwrap();
+    assert_eq!((lacks(&meta, before).await, lacks(&meta, told).await), (None, None));
     meta.shutdown().await.unwrap();
 }
 

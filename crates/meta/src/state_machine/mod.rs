@@ -17,6 +17,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cairn_proto::{Index, LogPosition};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, LogIdOptionExt, OptionalSend, StorageIOError};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,23 @@ const HEADER_KEY: [u8; 2] = [0, b'h'];
 
 /// What the group's rules make of an entry: changes and one outcome for each command. Reads nothing but rows.
 pub(crate) type ApplyEntry = fn(&dyn RowsRead, u64, &EntryData) -> Result<(Vec<Change>, Vec<Outcome>), RowsError>;
+
+/// What the first entry of a term changes, given the term and its own index; before what is in it.
+pub(crate) type BeginTerm = fn(&dyn RowsRead, u64, u64) -> Result<Vec<Change>, RowsError>;
+
+/// The group's rules, as far as rows change by them.
+#[derive(Clone, Copy)]
+pub(crate) struct RowRules {
+    pub(crate) apply: ApplyEntry,
+    pub(crate) begin_term: BeginTerm,
+}
+
+#[cfg(test)]
+impl From<ApplyEntry> for RowRules {
+    fn from(apply: ApplyEntry) -> Self {
+        Self { apply, begin_term: |_, _, _| Ok(Vec::new()) }
+    }
+}
 
 /// Where the rows stand.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -69,6 +87,11 @@ impl Header {
         Ok(last.index().unwrap_or(0))
     }
 
+    /// The last entry applied.
+    pub(crate) fn position(&self) -> LogPosition {
+        position_of(self.last)
+    }
+
     fn roll(&mut self, (key, value): &Change) {
         self.digest = xxh3_64_with_seed(key, self.digest);
         if let Some(value) = value {
@@ -87,7 +110,7 @@ pub(crate) struct StateShared {
     snapshot: Mutex<Option<Snapshot>>,
     snapshot_number: AtomicU64,
     folder: Option<StateFolder>,
-    apply: ApplyEntry,
+    rules: RowRules,
     hook: Option<InstallHook>,
     /// Held while a snapshot is built or installed.
     building: tokio::sync::Mutex<()>,
@@ -107,7 +130,7 @@ impl StateShared {
     pub(crate) fn open(
         folder: StateFolder,
         create: bool,
-        apply: ApplyEntry,
+        rules: RowRules,
         hook: Option<InstallHook>,
     ) -> io::Result<Arc<Self>> {
         let pointer = match folder.pointer()? {
@@ -123,18 +146,18 @@ impl StateShared {
         };
         let store = RocksState::open(&folder.state(pointer.number), false)?;
         folder.sweep(Some(pointer.number))?;
-        Self::new(Arc::new(store), Some(folder), apply, hook)
+        Self::new(Arc::new(store), Some(folder), rules, hook)
     }
 
     /// Rows in memory.
-    pub(crate) fn memory(apply: ApplyEntry) -> io::Result<Arc<Self>> {
-        Self::new(Arc::new(MemoryState::new(MemoryRows::default())), None, apply, None)
+    pub(crate) fn memory(rules: RowRules) -> io::Result<Arc<Self>> {
+        Self::new(Arc::new(MemoryState::new(MemoryRows::default())), None, rules, None)
     }
 
     fn new(
         store: Arc<dyn StateStore>,
         folder: Option<StateFolder>,
-        apply: ApplyEntry,
+        rules: RowRules,
         hook: Option<InstallHook>,
     ) -> io::Result<Arc<Self>> {
         let header = Header::read(&*store.rows())?;
@@ -148,7 +171,7 @@ impl StateShared {
             snapshot: Mutex::new(None),
             snapshot_number: AtomicU64::new(0),
             folder,
-            apply,
+            rules,
             hook,
             building: tokio::sync::Mutex::new(()),
         }))
@@ -241,22 +264,20 @@ impl StateShared {
         for entry in entries {
             let index = entry.log_id.index;
             let mut applied = Applied::default();
+            let term = entry.log_id.leader_id.term;
+            if term != header.position().term {
+                let changes = (self.rules.begin_term)(&overlay, term, index).map_err(io::Error::other)?;
+                write(&mut overlay, &mut header, changes);
+            }
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Membership(membership) => {
                     header.membership = StoredMembership::new(Some(entry.log_id), membership);
                 }
                 EntryPayload::Normal(data) => {
-                    let (changes, outcomes) = (self.apply)(&overlay, index, &data).map_err(io::Error::other)?;
+                    let (changes, outcomes) = (self.rules.apply)(&overlay, index, &data).map_err(io::Error::other)?;
                     applied = Applied(outcomes);
-                    for change in changes {
-                        header.roll(&change);
-                        match change {
-                            (key, Some(value)) => overlay.put(key, value),
-                            (key, None) => overlay.delete(key),
-                        }
-                    }
-                    overlay.begin();
+                    write(&mut overlay, &mut header, changes);
                 }
             }
             header.last = Some(entry.log_id);
@@ -271,6 +292,30 @@ impl StateShared {
         self.applied.send_replace(index);
         Ok(answers)
     }
+}
+
+/// Takes changes over; those that come after see them.
+fn write(overlay: &mut Overlay<'_>, header: &mut Header, changes: Vec<Change>) {
+    for change in changes {
+        header.roll(&change);
+        match change {
+            (key, Some(value)) => overlay.put(key, value),
+            (key, None) => overlay.delete(key),
+        }
+    }
+    overlay.begin();
+}
+
+/// The last entry that is in the rows.
+pub(crate) fn position(rows: &dyn RowsRead) -> Result<LogPosition, RowsError> {
+    let Some(bytes) = rows.get(&HEADER_KEY)? else { return Ok(LogPosition::default()) };
+    let last: Option<LogId> =
+        decode_front(&bytes).map_err(|error| RowsError::damaged(&HEADER_KEY, error.to_string()))?;
+    Ok(position_of(last))
+}
+
+fn position_of(last: Option<LogId>) -> LogPosition {
+    last.map_or_else(LogPosition::default, |last| LogPosition { term: last.leader_id.term, index: Index(last.index) })
 }
 
 impl StateMachine {

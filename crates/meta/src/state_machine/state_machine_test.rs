@@ -19,6 +19,11 @@ fn put(_rows: &dyn RowsRead, index: u64, data: &EntryData) -> Result<(Vec<Change
     Ok((vec![(key, Some(data.0.to_vec()))], Vec::new()))
 }
 
+fn rules() -> RowRules {
+    let put: ApplyEntry = put;
+    put.into()
+}
+
 fn entries(range: std::ops::Range<u64>) -> Vec<Entry> {
     let data = |index: u64| EntryPayload::Normal(EntryData(index.to_string().into_bytes().into()));
     range.map(|index| Entry { log_id: log_id(index), payload: data(index) }).collect()
@@ -30,7 +35,7 @@ fn membership(index: u64) -> Entry {
 }
 
 fn open(folder: &Path, hook: Option<InstallHook>) -> Arc<StateShared> {
-    StateShared::open(StateFolder::new(folder), true, put, hook).unwrap()
+    StateShared::open(StateFolder::new(folder), true, rules(), hook).unwrap()
 }
 
 fn rows_of(shared: &StateShared) -> (Vec<Vec<u8>>, u64) {
@@ -46,7 +51,7 @@ fn rows_of(shared: &StateShared) -> (Vec<Vec<u8>>, u64) {
 
 #[test]
 fn a_view_stays_as_it_was_and_a_batch_is_one() {
-    for shared in [StateShared::memory(put).unwrap(), open(tempfile::tempdir().unwrap().path(), None)] {
+    for shared in [StateShared::memory(rules()).unwrap(), open(tempfile::tempdir().unwrap().path(), None)] {
         shared.apply(entries(0..3)).unwrap();
         let (before, index) = shared.view().unwrap();
         shared.apply(entries(3..6)).unwrap();

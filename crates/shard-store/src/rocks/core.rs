@@ -23,7 +23,7 @@ use crate::{
     DiskState, DiskStatus, FenceReason, InstanceStatus, ShardStoreError, SpaceUse, dead::RecentDead,
     rocks::rows::FileRow, space::SpaceGuard,
 };
-use cairn_proto::{AttachNumber, DiskId, Index as MetaIndex};
+use cairn_proto::{AttachNumber, DiskId, Index as MetaIndex, LogPosition};
 
 /// What outlives the open files: a closed disk still answers who it is and how it stands.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) struct Vitals {
     pub attach: AtomicU64,
     /// The highest index a delete was ordered at.
     pub answered: AtomicU64,
+    pub told: Mutex<LogPosition>,
     pub faults: Faults,
     /// The last figures, for a disk that is closed.
     pub last: Mutex<Figures>,
@@ -117,6 +118,10 @@ impl Vitals {
 
     pub(super) fn answered(&self) -> MetaIndex {
         MetaIndex(self.answered.load(Relaxed))
+    }
+
+    pub(super) fn told(&self) -> LogPosition {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends writing, or tells what ended it before.

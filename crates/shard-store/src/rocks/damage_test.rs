@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use cairn_proto::{DiskId, Index as MetaIndex};
+use cairn_proto::{DiskId, Index as MetaIndex, LogPosition};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
@@ -155,6 +155,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         disk.delete(&[Sample::new(30, 1000).key()], DeleteOrder { index: MetaIndex(70), reason: DeleteReason::Dead })
             .await
             .unwrap();
+        disk.tell(LogPosition { term: 3, index: MetaIndex(80) }).await.unwrap();
         disk.close().await;
         let index = folder.path().join("index");
         match damage {
@@ -173,6 +174,7 @@ async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
         assert!(disk.status().errors > 0);
         assert_eq!(disk.list(None, 10).await.unwrap().len(), 4, "{damage}");
         assert_eq!(disk.answered(), MetaIndex(70), "what the group said is not forgotten with the index");
+        assert_eq!(disk.told(), LogPosition { term: 3, index: MetaIndex(80) });
         check_balance(&disk.core());
         small.write(&*disk, WriteMode::New).await.unwrap();
         Sample::new(20, 1 << 20).write(&*disk, WriteMode::New).await.unwrap();

@@ -7,16 +7,17 @@
 //! - C: the batch is written, not synced, or synced and not answered. Each batch is whole or absent after a restart;
 //!   nothing of it was acknowledged. Covered by the crash test, whose rounds end at any moment.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
-use cairn_proto::{AttachNumber, Index as MetaIndex};
+use cairn_proto::{AttachNumber, Index as MetaIndex, LogPosition};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::Core,
     engine::family,
     index::{Draft, IndexError, IndexResult},
-    keys::{CF_LOG_STATE, FileId, LogKey, STATE_ANSWERED, STATE_ATTACH},
+    keys::{CF_LOG_STATE, FileId, LogKey, STATE_ANSWERED, STATE_ATTACH, STATE_TOLD},
     rows::{FileRow, HeaderFields, Lane, LogPlace, ShardRow, encode},
 };
 use crate::{DeleteOrder, FenceReason, Finished, SealedUnit, ShardKey, ShardStoreError, WriteMode};
@@ -98,6 +99,10 @@ pub(super) enum IndexOrder {
         attach: AttachNumber,
         reply: Reply<()>,
     },
+    Tell {
+        position: LogPosition,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -169,6 +174,10 @@ fn apply(core: &Core, order: IndexOrder) -> Option<Answer> {
             let result = in_draft(core, |draft| draft.set_state(STATE_ATTACH, attach));
             Some(answer(reply, move |core| result.map(|()| core.vitals.attach.store(attach.0, Relaxed))))
         }
+        IndexOrder::Tell { position, reply } => {
+            let result = tell(core, position);
+            Some(answer(reply, move |_| result))
+        }
         IndexOrder::Close => None,
     }
 }
@@ -223,7 +232,9 @@ fn delete(core: &Core, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, Sha
     if index < seen {
         return Err(ShardStoreError::StaleOrder { order: index, seen });
     }
-    keep_answered(core, index)?;
+    if index != seen {
+        keep_in_log(core, STATE_ANSWERED, index)?;
+    }
     core.dead.note(keys, order);
     let existed = in_draft(core, |draft| {
         let mut existed = 0;
@@ -240,17 +251,25 @@ fn delete(core: &Core, keys: &[ShardKey], order: DeleteOrder) -> Result<u64, Sha
     Ok(existed)
 }
 
-/// The log keeps the index too, before anything is deleted by it: an index that is rebuilt must not forget it. Not
-/// synced: that would cost a sync each time, for a power cut together with a damaged index and restored metadata.
-fn keep_answered(core: &Core, order: MetaIndex) -> Result<(), ShardStoreError> {
-    if order.0 == core.vitals.answered.load(Relaxed) {
+fn tell(core: &Core, position: LogPosition) -> Result<(), ShardStoreError> {
+    if position <= core.vitals.told() {
         return Ok(());
     }
+    keep_in_log(core, STATE_TOLD, position)?;
+    in_draft(core, |draft| draft.set_state(STATE_TOLD, position))?;
+    *core.vitals.told.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    Ok(())
+}
+
+/// What the disk heard of the group the log keeps too, before anything is done by it: an index that is rebuilt must not
+/// forget it. Not synced: that would cost a sync each time, for a power cut together with a damaged index and restored
+/// metadata.
+fn keep_in_log<T: Serialize>(core: &Core, name: &[u8], value: T) -> Result<(), ShardStoreError> {
     let put = || -> Result<(), IndexError> {
         let state = family(core.logs.first(), CF_LOG_STATE)?;
-        Ok(core.logs.first().put_cf(state, STATE_ANSWERED, encode(order)?)?)
+        Ok(core.logs.first().put_cf(state, name, encode(value)?)?)
     };
-    put().map_err(|e| core.vitals.fail_writes(&format!("answered index: {e}")))
+    put().map_err(|e| core.vitals.fail_writes(&format!("what the group said: {e}")))
 }
 
 /// A write of a shard that was ordered dead comes too late. A move of one changes nothing either, and is no error.

@@ -28,6 +28,7 @@ pub(super) const STATE_INSTANCES: &[u8] = b"instances";
 pub(super) const STATE_START: &[u8] = b"start";
 pub(super) const STATE_ATTACH: &[u8] = b"attach";
 pub(super) const STATE_ANSWERED: &[u8] = b"answered";
+pub(super) const STATE_TOLD: &[u8] = b"told";
 pub(super) const STATE_COUNTERS: &[u8] = b"counters";
 
 pub(super) const SHARD_KEY_BYTES: usize = SegmentId::BYTES + 1;

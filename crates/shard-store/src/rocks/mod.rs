@@ -53,7 +53,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_proto::{AttachNumber, DiskId, Index as MetaIndex};
+use cairn_proto::{AttachNumber, DiskId, Index as MetaIndex, LogPosition};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::{
@@ -276,6 +276,14 @@ impl ShardStore for RocksShardStore {
 
     fn answered(&self) -> MetaIndex {
         self.vitals.answered()
+    }
+
+    fn told(&self) -> LogPosition {
+        self.vitals.told()
+    }
+
+    async fn tell(&self, position: LogPosition) -> Result<(), ShardStoreError> {
+        self.order(|reply| IndexOrder::Tell { position, reply }).await
     }
 
     async fn begin(

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use cairn_proto::{AttachNumber, Index};
+use cairn_proto::{AttachNumber, Index, LogPosition};
 use rocksdb::{BottommostLevelCompaction, CompactOptions};
 
 use super::{
@@ -57,6 +57,7 @@ async fn a_disk_conforms_and_is_the_same_after_a_restart() {
     let disk = open(folder.path());
     assert_eq!(disk.list(None, 100).await.unwrap(), before);
     assert_eq!((disk.attach(), disk.answered()), (AttachNumber(7), Index(100)));
+    assert_eq!(disk.told(), LogPosition { term: 3, index: Index(400) });
     assert!(disk.core().start > start, "no key is used twice");
     let stale = disk.delete(&[], DeleteOrder { index: Index(99), reason: DeleteReason::Dead }).await;
     assert!(matches!(stale, Err(ShardStoreError::StaleOrder { .. })));

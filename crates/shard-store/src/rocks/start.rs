@@ -10,8 +10,9 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
-use cairn_proto::{AttachNumber, Index as MetaIndex};
+use cairn_proto::{AttachNumber, Index as MetaIndex, LogPosition};
 use rocksdb::{Cache, DB};
+use serde::de::DeserializeOwned;
 
 use super::{
     DiskOptions,
@@ -24,7 +25,7 @@ use super::{
     },
     health::{Failures, Health, rebuild_done, wants_rebuild},
     index::{Index, get_state},
-    keys::{CF_LOG_STATE, FileId, STATE_ANSWERED, STATE_ATTACH, STATE_IDENTITY, STATE_START},
+    keys::{CF_LOG_STATE, FileId, STATE_ANSWERED, STATE_ATTACH, STATE_IDENTITY, STATE_START, STATE_TOLD},
     logs::{LogOptions, Logs, check_identity, state_of},
     read::stored_unit,
     rows::{Identity, Lane, ShardRow, decode, encode},
@@ -56,8 +57,8 @@ pub(super) fn open(options: &DiskOptions) -> Result<Core, ShardStoreError> {
     remove_tree(&paths.index_new()).map_err(engine_error)?;
     let (index, is_rebuilt) = open_or_rebuild_index(&paths, &cache, files, identity, &log_files)?;
     let start = raise_start(&index, logs.first(), &log_files)?;
-    let answered = answered(&index, logs.first())?;
-    let vitals = vitals_of(options, &paths, identity, &index, (start, answered), failures)?;
+    let (answered, told) = (heard(&index, logs.first(), STATE_ANSWERED)?, heard(&index, logs.first(), STATE_TOLD)?);
+    let vitals = vitals_of(options, &paths, identity, &index, (start, answered, told), failures)?;
     let core = Core {
         vitals: Arc::new(vitals),
         index,
@@ -224,11 +225,11 @@ fn raise_start(index: &Index, log: &DB, log_files: &BTreeMap<FileId, LogFile>) -
     Ok(start)
 }
 
-/// The highest index the disk was answered with: the log keeps it too, for an index that is rebuilt.
-fn answered(index: &Index, log: &DB) -> Result<MetaIndex, ShardStoreError> {
-    let of_log = log.get_cf(family(log, CF_LOG_STATE)?, STATE_ANSWERED).map_err(engine_error)?;
-    let of_log: MetaIndex = of_log.map(|row| decode(&row)).transpose().map_err(engine_error)?.unwrap_or_default();
-    let of_index: MetaIndex = get_state(&index.db, STATE_ANSWERED)?.unwrap_or_default();
+/// What the disk heard of the group last: the log keeps it too, for an index that is rebuilt.
+fn heard<T: DeserializeOwned + Default + Ord>(index: &Index, log: &DB, name: &[u8]) -> Result<T, ShardStoreError> {
+    let of_log = log.get_cf(family(log, CF_LOG_STATE)?, name).map_err(engine_error)?;
+    let of_log: T = of_log.map(|row| decode(&row)).transpose().map_err(engine_error)?.unwrap_or_default();
+    let of_index: T = get_state(&index.db, name)?.unwrap_or_default();
     Ok(of_log.max(of_index))
 }
 
@@ -237,7 +238,7 @@ fn vitals_of(
     paths: &Paths,
     identity: Identity,
     index: &Index,
-    (start, answered): (u64, MetaIndex),
+    (start, answered, told): (u64, MetaIndex, LogPosition),
     failures: Failures,
 ) -> Result<Vitals, ShardStoreError> {
     let attach: AttachNumber = get_state(&index.db, STATE_ATTACH)?.unwrap_or_default();
@@ -248,6 +249,7 @@ fn vitals_of(
         space: SpaceGuard::new(options.space.clone()),
         attach: AtomicU64::new(attach.0),
         answered: AtomicU64::new(answered.0),
+        told: Mutex::new(told),
         faults: Faults::default(),
         last: Mutex::new(Figures::default()),
         last_write: Mutex::new(None),

@@ -183,7 +183,7 @@ impl Store {
         tracing::info!(access_key = found.access_key, "the root key that was found published is in force");
         for old in former {
             let command = Command::RemoveIdentity { access_key: old.access_key.clone() };
-            self.engine.meta().propose(command).await.context("remove the former root key")?;
+            self.engine.propose(command).await.context("remove the former root key")?;
             tracing::warn!(access_key = old.access_key, "the former root key is removed");
         }
         (self.forget_keys)();
@@ -208,7 +208,7 @@ impl Store {
     }
 
     async fn declare(&self, name: &str, identity: IdentityRow) -> Result<()> {
-        let done = self.engine.meta().propose(Command::DeclareIdentity { name: name.to_owned(), identity }).await;
+        let done = self.engine.propose(Command::DeclareIdentity { name: name.to_owned(), identity }).await;
         (self.forget_keys)();
         done.map(drop).map_err(Into::into)
     }
