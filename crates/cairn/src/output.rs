@@ -47,6 +47,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Str
             .collect();
         padded.join("  ").trim_end().to_owned()
     };
+    // What a client or operator named must not speak to the terminal.
+    let plain = |cell: &String| cell.replace(char::is_control, "\u{fffd}");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(plain).collect()).collect();
     let mut lines = vec![join(&mut head.iter().copied())];
     lines.extend(rows.iter().map(|row| join(&mut row.iter().map(String::as_str))));
     lines.join("\n")

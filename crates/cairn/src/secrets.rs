@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use cairn_cluster::{ClusterKey, Purpose};
+use cairn_gateway::small_file;
 
 use crate::config::check_private;
 
@@ -92,7 +93,7 @@ impl KeyPair {
 
     /// Reads what [`Self::to_file_text`] wrote. `Ok(None)` where there is no file.
     pub(crate) fn read_file(path: &Path) -> Result<Option<Self>> {
-        let text = match fs::read_to_string(path) {
+        let text = match small_file::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
@@ -193,7 +194,7 @@ impl KeyFile {
 
     /// Reads the key file. `Ok(None)` where there is none; one that others may read is refused.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        let text = match fs::read_to_string(path) {
+        let text = match small_file::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("read the key file {}", path.display())),

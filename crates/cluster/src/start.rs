@@ -235,9 +235,10 @@ async fn attach(
     replaces: Option<DiskId>,
 ) -> Result<(), String> {
     behind::check(shared, folder, store).await.map_err(|error| error.to_string())?;
-    let held = store.attach();
+    let (held, was_known) = (store.attach(), shared.map.load().disks.contains_key(&store.id()));
     let number = raise_attach(shared, folder, store, was_mount, replaces).await.map_err(|error| error.to_string())?;
-    if held.next() < number {
+    // What is new is looked through anyway.
+    if was_known && held.next() < number {
         distrust(shared, folder, store.id(), number).await.map_err(|error| error.to_string())?;
     }
     if let Err(error) = store.set_attach(number).await {

@@ -1,16 +1,35 @@
 //! What goes on on one connection: which requests run, and whether bytes wait for the peer to take them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-#[derive(Debug, Default)]
+use tokio::time::Instant;
+
+#[derive(Debug)]
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
     sending: AtomicBool,
     sent: AtomicU64,
+    /// When the last request ended, or the connection came.
+    last: Mutex<Instant>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            sending: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            last: Mutex::new(Instant::now()),
+        }
+    }
 }
 
 /// Shared by all that works on a connection.
@@ -62,10 +81,17 @@ impl Activity {
     pub(crate) fn is_quiet(&self) -> bool {
         !self.is_running() && !self.is_sending()
     }
+
+    /// How long nobody has waited for anything; nothing while somebody does.
+    pub(crate) fn rested(&self) -> Duration {
+        let last = *self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_quiet() { last.elapsed() } else { Duration::ZERO }
+    }
 }
 
 impl Drop for RunningRequest {
     fn drop(&mut self) {
+        *self.0.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }

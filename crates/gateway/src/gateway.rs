@@ -4,12 +4,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use cairn_cluster::Engine;
 use cairn_meta::Clock;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
 use crate::{
-    admission::Admission, body::Hasher, call::Shared, error::GatewayError, identities::Identities, listen::listen_on,
-    metrics::Metrics, options::GatewayOptions, router::Router, secret::SecretSealer, server::Server, tasks::Tasks,
-    tls::TlsSource,
+    admission::Admission, body::Hasher, call::Shared, connections::Connections, error::GatewayError,
+    identities::Identities, listen::listen_on, metrics::Metrics, options::GatewayOptions, router::Router,
+    secret::SecretSealer, server::Server, tasks::Tasks, tls::TlsSource,
 };
 
 /// S3, served. Dropped without [`Gateway::shutdown`] it goes on in its tasks.
@@ -58,7 +58,7 @@ impl Gateway {
             router: Router::new(shared),
             tls,
             tasks: tasks.clone(),
-            connections: Arc::new(Semaphore::new(options.connections_max)),
+            connections: Connections::new(options.connections_max),
             options: Arc::clone(&options),
         });
         for (listener, _) in listeners {

@@ -9,6 +9,7 @@ mod auth;
 mod authorize;
 mod body;
 mod call;
+mod connections;
 mod error;
 mod gateway;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod respond;
 mod router;
 mod secret;
 mod server;
+pub mod small_file;
 mod stall_guard;
 mod stream_watch;
 mod tasks;

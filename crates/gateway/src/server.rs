@@ -10,13 +10,19 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    activity::Activity, options::GatewayOptions, refusals::Refusals, router::Router, stall_guard::StallGuard,
-    stream_watch::StreamTasks, tasks::Tasks, tls::TlsSource,
+    activity::Activity,
+    connections::{Connections, Place},
+    options::GatewayOptions,
+    refusals::Refusals,
+    router::Router,
+    stall_guard::StallGuard,
+    stream_watch::StreamTasks,
+    tasks::Tasks,
+    tls::TlsSource,
 };
 
 /// Read buffer of an HTTP/1.1 connection; its headers must fit too.
@@ -42,28 +48,30 @@ pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) tls: Option<Arc<TlsSource>>,
     pub(crate) tasks: Tasks,
-    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) options: Arc<GatewayOptions>,
 }
 
 impl Server {
-    /// Accepts connections until the gateway stops. Over the limit they wait in the kernel's queue.
+    /// Accepts connections until the gateway stops. Over the limit they wait in the kernel's queue, behind one that has no
+    /// place yet.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {
             let next = async {
-                let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
-                Some((permit, listener.accept().await))
+                let (stream, peer) = listener.accept().await?;
+                let activity = Activity::default();
+                let place = self.connections.enter(activity.clone()).await;
+                Ok::<_, std::io::Error>((stream, peer, activity, place))
             };
             let accepted = tokio::select! {
                 () = self.tasks.stopping() => return,
                 accepted = next => accepted,
             };
             match accepted {
-                None => return,
-                Some((permit, Ok((stream, peer)))) => {
-                    self.tasks.spawn(Arc::clone(&self).connection(stream, peer, permit));
+                Ok((stream, peer, activity, place)) => {
+                    self.tasks.spawn(Arc::clone(&self).connection(stream, peer, activity, place));
                 }
-                Some((_, Err(error))) => {
+                Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -71,15 +79,15 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, activity: Activity, place: Place) {
         // Without it small answers wait for the peer's acknowledgement; a failure costs only time.
         let _ = stream.set_nodelay(true);
-        let activity = Activity::default();
         let stream = StallGuard::new(stream, self.options.idle_max, activity.clone());
-        let Some(tls) = &self.tls else { return self.serve(stream, peer, activity, false).await };
+        let Some(tls) = &self.tls else { return self.serve(stream, peer, activity, false, &place).await };
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         let stream = tokio::select! {
             () = self.tasks.stopping() => return,
+            () = place.is_needed() => return,
             done = tokio::time::timeout(self.options.handshake_within, handshake) => match done {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
@@ -87,10 +95,10 @@ impl Server {
             },
         };
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.serve(stream, peer, activity, is_http2).await;
+        self.serve(stream, peer, activity, is_http2, &place).await;
     }
 
-    async fn serve<T>(&self, stream: T, peer: SocketAddr, activity: Activity, is_http2: bool)
+    async fn serve<T>(&self, stream: T, peer: SocketAddr, activity: Activity, is_http2: bool, place: &Place)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -105,7 +113,7 @@ impl Server {
         let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.tasks.stopping() => {
+            () = self.end_of(&activity, is_http2, place) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
@@ -115,6 +123,22 @@ impl Server {
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, error, "connection ended");
+        }
+    }
+
+    /// Resolves when a connection shall come to a good end. One of HTTP/2 that rests is ours to close: its peer answers our
+    /// pings for ever. HTTP/1.1 has a limit for the next request's head.
+    async fn end_of(&self, activity: &Activity, is_http2: bool, place: &Place) {
+        let rested = async {
+            match is_http2 {
+                true => rested(activity, self.options.idle_max).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.tasks.stopping() => {}
+            () = place.is_needed() => {}
+            () = rested => {}
         }
     }
 
@@ -139,6 +163,17 @@ impl Server {
             .max_concurrent_streams(HTTP2_STREAMS_MAX);
         // The handshake has decided; guessing by the first bytes would have no time limit.
         if is_http2 { builder.http2_only() } else { builder.http1_only() }
+    }
+}
+
+/// Resolves when nobody has waited for anything for so long.
+async fn rested(activity: &Activity, max: Duration) {
+    loop {
+        let left = max.saturating_sub(activity.rested());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
     }
 }
 

@@ -12,7 +12,7 @@ pub const FIRST_VERSION: u32 = 1;
 ///
 /// 2: sealed inline bytes, cluster keys, snapshots in segments, lives, settings of buckets, declared keys.
 ///
-/// 3: where the terms began.
+/// 3: where the terms began; attach numbers of disks that are new to a life begin where it does.
 pub const CLUSTER_VERSION: u32 = 3;
 /// The cluster version from which on the rows say where a term began.
 pub(crate) const TERMS_SINCE: u32 = 3;

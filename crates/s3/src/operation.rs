@@ -141,16 +141,20 @@ impl Operation {
             return Err(S3ErrorCode::AccessForbidden.into());
         }
         let operation = match target {
-            Target::Service => Self::route_service(method),
+            Target::Service => Self::route_service(method, query),
             Target::Bucket(_) => Self::route_bucket(method, query, headers),
             Target::Object(..) => Self::route_object(method, query, headers),
         }?;
         check_headers(headers)?;
         operation.check_copy_headers(headers)?;
+        operation.check_conditions(headers)?;
         Ok(operation)
     }
 
-    fn route_service(method: &Method) -> Result<Self, S3Error> {
+    fn route_service(method: &Method, query: &Query) -> Result<Self, S3Error> {
+        if let Some(name) = subresource(method, query)? {
+            return Err(S3Error::new(S3ErrorCode::InvalidRequest, format!("{name} needs a bucket in the path")));
+        }
         match *method {
             Method::GET => Ok(Self::ListBuckets),
             Method::POST => Err(S3Error::not_implemented("the security token service on this port")),
@@ -234,6 +238,18 @@ impl Operation {
             },
         };
         Err(S3Error::new(S3ErrorCode::InvalidRequest, message))
+    }
+
+    /// Conditions are refused where they would be ignored: what was to be done under one must not be done without.
+    fn check_conditions(self, headers: &HeaderMap) -> Result<(), S3Error> {
+        const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+        let are_met =
+            matches!(self, Self::PutObject | Self::CopyObject | Self::CompleteMultipartUpload | Self::DeleteObject);
+        if !self.is_write() || are_met {
+            return Ok(());
+        }
+        let Some(name) = CONDITIONS.iter().find(|name| headers.contains_key(**name)) else { return Ok(()) };
+        Err(S3Error::not_implemented(format_args!("the header {name} with {}", self.name())).with("Header", *name))
     }
 
     /// S3's name, for logs and metrics.

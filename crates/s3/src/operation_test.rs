@@ -117,6 +117,30 @@ fn parameters_that_ask_for_nothing_are_taken() {
     assert_eq!(route("PUT /bucket/k?partNumber="), Err(S3ErrorCode::InvalidArgument));
 }
 
+/// An upload's conditions are those of its completion.
+#[test]
+fn conditions_are_met_or_refused() {
+    for name in ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"] {
+        let headers = [(name, "x")];
+        for refused in [
+            ("POST", "/bucket/k?uploads"),
+            ("PUT", "/bucket/k?partNumber=1&uploadId=u"),
+            ("DELETE", "/bucket/k?uploadId=u"),
+            ("POST", "/bucket?delete"),
+            ("PUT", "/bucket"),
+            ("DELETE", "/bucket"),
+        ] {
+            let error = route_with(refused.0, refused.1, &headers).unwrap_err();
+            assert_eq!(error.code, S3ErrorCode::NotImplemented, "{refused:?}");
+        }
+        for taken in
+            [("PUT", "/bucket/k"), ("DELETE", "/bucket/k"), ("POST", "/bucket/k?uploadId=u"), ("GET", "/bucket")]
+        {
+            assert!(route_with(taken.0, taken.1, &headers).is_ok(), "{taken:?}");
+        }
+    }
+}
+
 #[test]
 fn requests_that_fit_nothing() {
     use S3ErrorCode::*;
@@ -150,6 +174,12 @@ fn requests_that_fit_nothing() {
         ("GET /bucket?versionId=null", InvalidArgument),
     ] {
         assert_eq!(route(request), Err(code), "{request}");
+    }
+    for request in ["GET /?acl", "GET /?tagging"] {
+        assert_eq!(route(request), Err(NotImplemented), "{request}");
+    }
+    for request in ["GET /?location", "POST /?delete"] {
+        assert_eq!(route(request), Err(InvalidRequest), "{request}");
     }
     let range = [("range", "bytes=0-0")];
     assert_eq!(route_with("GET", "/bucket/k?partNumber=1", &range).unwrap_err().code, InvalidRequest);

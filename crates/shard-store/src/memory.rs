@@ -358,6 +358,7 @@ impl ShardStore for MemoryShardStore {
             bytes_live,
             bytes_used: bytes_live,
             mergeable_files: 0,
+            dead_files: 0,
             errors: self.shared.errors.load(Relaxed),
         }
     }

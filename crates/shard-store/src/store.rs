@@ -133,6 +133,8 @@ pub struct DiskStatus {
     pub errors: u64,
     /// Small files that [`ShardStore::clean`] would merge now: none while clients write, unless there are very many.
     pub mergeable_files: u64,
+    /// Files without a live unit, as deletes and repairs leave them: [`ShardStore::clean`] drops them, damaged ones too.
+    pub dead_files: u64,
 }
 
 /// How an instance of a disk's storage engine stands.

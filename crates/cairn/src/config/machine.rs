@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use cairn_gateway::listen_on;
+use cairn_gateway::{listen_on, small_file};
 use rustix::fs::{Access, access};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::{Config, TlsChoice, folders, memory};
+use super::{Config, TlsChoice, folders, memory, open_files};
 use crate::secrets::KeyFile;
 
 /// Looks at folders, certificates, addresses, memory and the key file. The first thing wrong is told. Where a server of ours
@@ -26,6 +26,7 @@ pub(crate) fn check_machine(config: &Config, runs: bool) -> Result<()> {
     }
     check_addresses(&config.s3_listen, runs)?;
     memory::check_usable_memory(config.request_memory, memory::usable_memory().as_ref())?;
+    open_files::connections(open_files::raise_limit(), config.disks.len())?;
     KeyFile::read(&config.key_file())?;
     Ok(())
 }
@@ -120,15 +121,17 @@ fn real(path: &Path) -> PathBuf {
 /// A certificate and its key in PEM files.
 pub(crate) fn check_certificate(cert: &Path, key: &Path) -> Result<()> {
     let at = |path: &Path| format!("tls: {}", path.display());
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
+    let read = |path: &Path| small_file::read_bytes(path).with_context(|| at(path));
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(cert)?)
+        .collect::<Result<_, _>>()
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(|| at(cert))?;
     if chain.is_empty() {
         bail!("{}: holds no PEM certificate", at(cert));
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| anyhow::anyhow!("{error}")).with_context(|| at(key))?;
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(|| at(key))?;
     rustls::ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, private)

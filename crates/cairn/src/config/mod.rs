@@ -6,6 +6,7 @@ mod declared;
 mod folders;
 mod machine;
 mod memory;
+pub(crate) mod open_files;
 mod settings;
 mod unknown;
 mod values;

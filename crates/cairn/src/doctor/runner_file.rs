@@ -32,6 +32,9 @@ const S3_KEYS: [&str; 17] = [
     "AssumeRoleMaxConcurrency",
     "DisableAssumeRoleCredentialsCaching",
 ];
+const FLAGS: [&str; 7] =
+    ["Shared", "RedactURL", "Insecure", "DualStack", "PathStyle", "Accelerate", "DisableAssumeRoleCredentialsCaching"];
+const NUMBERS: [&str; 3] = ["concurrent", "MaxUploadedArchiveSize", "AssumeRoleMaxConcurrency"];
 /// Where the helper image looks for a CA.
 const CA_FOLDER: &str = "/etc/gitlab-runner/certs";
 /// Characters of a runner's token in the keys of a cache that is not shared.
@@ -64,6 +67,8 @@ pub(super) fn read(text: &str, wanted: Option<&str>) -> Result<RunnerCache> {
     let runner = choose(&file, wanted)?;
     let cache = table(runner, "cache").context("the runner has no section [runners.cache]: it keeps caches locally")?;
     check_names(cache, &CACHE_KEYS, "[runners.cache]")?;
+    check_types(&file, "the file")?;
+    check_types(cache, "[runners.cache]")?;
     match text_of(cache, "Type") {
         Some("s3") => {}
         Some(other) => bail!("Type is \"{other}\": only \"s3\" is examined"),
@@ -71,6 +76,7 @@ pub(super) fn read(text: &str, wanted: Option<&str>) -> Result<RunnerCache> {
     }
     let s3 = table(cache, "s3").context("there is no section [runners.cache.s3]")?;
     check_names(s3, &S3_KEYS, "[runners.cache.s3]")?;
+    check_types(s3, "[runners.cache.s3]")?;
     let name = text_of(runner, "name").unwrap_or("the runner").to_owned();
     check_encryption(s3)?;
     let key = key(s3)?;
@@ -205,6 +211,24 @@ fn check_names(section: &Table, known: &[&str], place: &str) -> Result<()> {
         .collect();
     if !unknown.is_empty() {
         bail!("{place} has {}, which the runner does not know and ignores: correct the spelling", unknown.join(", "));
+    }
+    Ok(())
+}
+
+/// A value of another type than the runner's has the runner refuse its whole file.
+fn check_types(section: &Table, place: &str) -> Result<()> {
+    let is_of = |names: &[&str], name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
+    for (name, value) in section {
+        let wanted = match value {
+            _ if is_of(&FLAGS, name) => (value.is_bool(), "true or false"),
+            _ if is_of(&NUMBERS, name) => (value.is_integer(), "a whole number"),
+            Value::Table(_) | Value::Array(_) => continue,
+            _ if is_of(&CACHE_KEYS, name) || is_of(&S3_KEYS, name) => (value.is_str(), "a text in quotes"),
+            _ => continue,
+        };
+        if let (false, kind) = wanted {
+            bail!("{name} in {place} is {value}, and the runner takes {kind} only: it would refuse the whole file");
+        }
     }
     Ok(())
 }

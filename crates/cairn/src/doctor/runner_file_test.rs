@@ -62,6 +62,14 @@ fn what_runner_config_prints_is_read() {
 #[test]
 fn mistakes_are_named() {
     for (from, to, part) in [
+        ("Shared = true", "Shared = \"yes\"", "true or false only"),
+        (
+            "concurrent = 4",
+            "concurrent = \"4\"",
+            "concurrent in the file is \"4\", and the runner takes a whole number",
+        ),
+        ("BucketLocation", "PathStyle = \"true\"\nBucketLocation", "PathStyle in [runners.cache.s3]"),
+        ("AccessKey = \"AK\"", "AccessKey = 7", "a text in quotes"),
         ("Type = \"s3\"", "", "without Type"),
         ("Type = \"s3\"", "Type = \"gcs\"", "only \"s3\""),
         ("\"cache.lan:9000\"", "\"https://cache.lan:9000\"", "without scheme"),

@@ -12,6 +12,7 @@ use crate::config::{Config, TlsChoice, check_certificate, check_private};
 /// serving, and is wrong all the same.
 pub(super) fn check_more(config: &Config) -> Result<Vec<String>> {
     check_key_file_is_there(config)?;
+    MetaFolder::check(&config.meta)?;
     if config.tls == TlsChoice::Auto {
         check_authority(&config.home)?;
     }

@@ -53,16 +53,19 @@ impl MetaFolder {
         !folder.join(NAME).exists()
     }
 
-    /// Reads whose folder it is; one that holds nothing yet becomes a new cluster's.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
-        make_private_folder(folder)?;
-        Self::check_older(folder)?;
+    /// Looks at what [`Self::open`] looks at, and changes nothing.
+    pub(crate) fn check(folder: &Path) -> Result<()> {
+        match read_lossy(&folder.join(NAME)) {
+            Ok(text) => Self::read(folder, &text).map(drop),
+            // What lies in the folder without it is looked at with the disks.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("read {}", folder.join(NAME).display())),
+        }
+    }
+
+    fn read(folder: &Path, text: &str) -> Result<Self> {
         let path = folder.join(NAME);
-        let found = match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(folder, &text).with_context(|| explain_damaged(folder, &path))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::draw(folder)?,
-            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-        };
+        let found = Self::parse(folder, text).with_context(|| explain_damaged(folder, &path))?;
         if found.formed && !found.voter_folder().is_dir() {
             bail!(
                 "the metadata in {} is gone: put the folder back whole from a copy; without one, \
@@ -70,6 +73,23 @@ impl MetaFolder {
                 found.voter_folder().display(),
                 path.display()
             );
+        }
+        Ok(found)
+    }
+
+    /// Reads whose folder it is; one that holds nothing yet becomes a new cluster's.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        make_private_folder(folder)?;
+        Self::check_older(folder)?;
+        let path = folder.join(NAME);
+        let found = match read_lossy(&path) {
+            Ok(text) => Self::read(folder, &text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::draw(folder)?,
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        if found.formed {
+            // Of one that was given up: the metadata is here.
+            let _ = fs::remove_file(folder.join(RECOVERING));
         }
         Ok(found)
     }
@@ -118,7 +138,7 @@ impl MetaFolder {
     /// Reads whose folder a copy of it is; makes and changes nothing.
     pub(crate) fn of_copy(folder: &Path) -> Result<Self> {
         let path = folder.join(NAME);
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let text = read_lossy(&path).with_context(|| format!("read {}", path.display()))?;
         let found = Self::parse(folder, &text).with_context(|| format!("{} is damaged", path.display()))?;
         if !found.formed || !found.voter_folder().is_dir() {
             bail!("{} holds no metadata of a group: there is no {}", folder.display(), found.voter_folder().display());
@@ -129,7 +149,7 @@ impl MetaFolder {
     /// Refuses what an earlier start found to be older than the disks.
     pub(crate) fn check_older(folder: &Path) -> Result<()> {
         let path = folder.join(OLDER);
-        match fs::read_to_string(&path) {
+        match read_lossy(&path) {
             Ok(why) => Err(explain_older(folder, why.trim())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
@@ -224,10 +244,22 @@ fn number_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix(VOTER_FOLDER)?.parse().ok().filter(|_| path.is_dir())
 }
 
-/// The newest of the members' folders: those of earlier lives may lie beside it.
+/// The newest of the members' folders: those of earlier lives may lie beside it, and what a recovery that was given up
+/// left, which is no member.
 fn newest_voter(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?.flatten();
-    entries.filter_map(|entry| Some((number_of(&entry.path())?, entry.path()))).max().map(|(_, path)| path)
+    let voters = entries.filter_map(|entry| Some((number_of(&entry.path())?, entry.path())));
+    voters.filter(|(_, path)| !is_unfinished(path)).max().map(|(_, path)| path)
+}
+
+/// A member that was never formed, as a recovery leaves it that did not come to its end.
+fn is_unfinished(voter: &Path) -> bool {
+    read_lossy(&voter.join("MARKER")).is_ok_and(|marker| marker.trim_end().ends_with("\nforming"))
+}
+
+/// What is no text is damaged text: what was to be in it is said where it is read.
+fn read_lossy(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
 }
 
 /// The file is damaged. Where the metadata is there, it may be whole.
@@ -236,7 +268,8 @@ fn explain_damaged(folder: &Path, path: &Path) -> String {
     match newest_voter(folder) {
         Some(voter) => format!(
             "{path} is damaged, and {} may hold all of the metadata: put the file back from a copy, or move it aside; with \
-             a disk there, the next start then says how to write it anew",
+             a disk there, the next start then says how to write it anew; to go on without that folder, move both away and \
+             run `cairn recover`",
             voter.display()
         ),
         None => format!(
@@ -269,9 +302,9 @@ fn explain_older(folder: &Path, why: &str) -> anyhow::Error {
     let (folder, file) = (folder.display(), folder.join(OLDER));
     anyhow::anyhow!(
         "the metadata in {folder} is older than the disks: {why}. Nothing more is written under it. Put the newest metadata back \
-         in its place, without the file {}. Where it is lost, move {folder} away and run `cairn recover --copy MOVED`, which \
-         goes on from this copy, or `cairn recover`, which goes on from the newest snapshot on the disks: what is newer is \
-         listed and its shards are kept",
+         in its place, without the file {}. Where it is lost, move {NAME}, {OLDER} and {VOTER_FOLDER}N from {folder} into a \
+         folder MOVED of their own and run `cairn recover --copy MOVED`, which goes on from this copy, or `cairn recover`, which \
+         goes on from the newest snapshot on the disks: what is newer is listed and its shards are kept",
         file.display()
     )
 }
@@ -299,13 +332,18 @@ mod tests {
         let first = MetaFolder::open(&folder).unwrap();
         assert_eq!(MetaFolder::open(&folder).unwrap(), first);
         let path = folder.join(NAME);
-        for bad in ["", "cairn cluster 12\nformed\n", "cairn cluster 00000000000000000000000000000000\nelse\n"] {
+        let of_else = "cairn cluster 00000000000000000000000000000000\nelse\n";
+        for bad in [&b""[..], b"cairn cluster 12\nformed\n", of_else.as_bytes(), b"cairn \xff"] {
             fs::write(&path, bad).unwrap();
             let said = MetaFolder::open(&folder).unwrap_err().to_string();
-            assert!(said.contains("damaged") && said.contains("brings back the newest snapshot"), "{bad}: {said}");
+            assert!(said.contains("damaged") && said.contains("brings back the newest snapshot"), "{bad:?}: {said}");
         }
         fs::create_dir(folder.join("voter-3")).unwrap();
+        // A recovery that was given up left the other one.
+        fs::create_dir(folder.join("voter-4")).unwrap();
+        fs::write(folder.join("voter-4/MARKER"), "cairn metadata\nformat 1\ncluster 7\nforming\n").unwrap();
         let said = MetaFolder::open(&folder).unwrap_err().to_string();
+        fs::remove_dir_all(folder.join("voter-4")).unwrap();
         assert!(said.contains("voter-3 may hold all") && said.contains("move it aside; with a disk there"), "{said}");
         fs::remove_dir(folder.join("voter-3")).unwrap();
         fs::remove_file(&path).unwrap();
@@ -331,7 +369,10 @@ mod tests {
         let mut meta = MetaFolder::open(temp.path()).unwrap();
         fs::create_dir(meta.voter_folder()).unwrap();
         meta.set_formed().unwrap();
+        // Of a recovery that was given up: left there it would be gone on with, if the file beside it were lost.
+        MetaFolder::begin_recovery(temp.path()).unwrap();
         assert_eq!(MetaFolder::open(temp.path()).unwrap(), meta);
+        assert!(!MetaFolder::is_recovering(temp.path()));
         fs::remove_dir(meta.voter_folder()).unwrap();
         assert!(MetaFolder::open(temp.path()).unwrap_err().to_string().contains("is gone"));
     }

@@ -14,11 +14,12 @@ mod start;
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
+use cairn_gateway::small_file;
 
 use crate::{
     args::{ServerArgs, known_variables},
     config::{self, Config, check_machine, process_environment},
-    logging, output, small_file,
+    logging, output,
 };
 
 /// What is still running when all was asked to end gets this long; then the process ends without it.

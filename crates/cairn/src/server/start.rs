@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     admin::{self, AdminService},
-    config::{ByteCount, Config, TlsChoice, request_memory, usable_memory},
+    config::{ByteCount, Config, TlsChoice, open_files, request_memory, usable_memory},
     output,
     secrets::Sealer,
 };
@@ -190,6 +190,7 @@ async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clo
         storage_classes: config.storage_classes.keys().cloned().collect(),
         expires_max: config.presign_expires_max,
         memory_bytes_max: memory_of_requests(config),
+        connections_max: open_files::connections(open_files::raise_limit(), config.disks.len())?,
         shutdown_within: config.shutdown_limit,
         ..GatewayOptions::default()
     };

@@ -188,7 +188,9 @@ fn a_damaged_disk_is_told_of_and_damaged_metadata_names_the_way_back() {
     assert!(text.contains("from a copy") && text.contains("`cairn recover`"), "{text}");
     fs::write(home.join("meta/CAIRN-CLUSTER"), "cairn").unwrap();
     let start = run(&["server", "--data", home.to_str().unwrap(), "--disks", "1", "--s3-listen", "127.0.0.1:0"]);
-    assert!(complained(&start, 1).contains("`cairn recover`"));
+    let text = complained(&start, 1);
+    assert!(text.contains("voter-1 may hold all") && text.contains("`cairn recover`"), "{text}");
+    assert!(complained(&check_files(&home), 1).contains("voter-1 may hold all"));
 }
 
 #[test]

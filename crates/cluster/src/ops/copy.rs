@@ -46,6 +46,25 @@ impl Engine {
         self.commit_object(stored, to).await
     }
 
+    /// Whether a copy would get bytes of its own, since the source's lie otherwise than they would be written.
+    ///
+    /// # Errors
+    /// As reading.
+    pub async fn is_recoded_by_copy(
+        &self,
+        source: &ObjectReader,
+        bucket: BucketId,
+        class: Option<&str>,
+    ) -> Result<bool, EngineError> {
+        if source.row().body.is_inline() {
+            return Ok(false);
+        }
+        let want = self.shared().want(bucket, class).await?;
+        let mut references = References::new(self, source, 0..source.row().bytes, want);
+        while references.agree && references.next().await?.is_some() {}
+        Ok(!references.agree)
+    }
+
     /// A copy whose row lists all it refers to. None where the source no longer stands as it was read.
     async fn copy_row(&self, to: &ObjectCommit, source: CopySource) -> Result<Option<Committed>, EngineError> {
         let command = Command::CopyObject {

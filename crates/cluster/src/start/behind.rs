@@ -68,20 +68,55 @@ pub(crate) async fn compare_all(shared: &Arc<Shared>, folders: Vec<PathBuf>) -> 
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             let Some(store) = open(&shared, &folder).await else { return };
-            // What cannot be compared now is, or fails, when it is attached.
-            let _checked = check(&shared, &folder, &store).await;
-            if let Err((_, store)) = sender.send((folder, store)) {
+            let shows = compare(&shared, &folder, &store).await;
+            if let Err((_, store, shows)) = sender.send((folder, store, shows)) {
+                if let Ok(Some(why)) = shows {
+                    shared.behind.set(why);
+                }
                 store.close().await;
             }
         });
         tokio::time::timeout(within, receiver)
     });
-    let opened: Vec<(PathBuf, Arc<dyn ShardStore>)> =
-        join_all(looks).await.into_iter().filter_map(|look| look.ok()?.ok()).collect();
-    shared.compared.lock().expect("no holder of this lock panics").extend(opened);
-    let Some(error) = shared.behind.error() else { return Ok(()) };
-    close_unused(shared).await;
-    Err(error)
+    let opened: Vec<_> = join_all(looks).await.into_iter().filter_map(|look| look.ok()?.ok()).collect();
+    let (mut compared, mut showing) = (0, Vec::new());
+    for (folder, store, shows) in opened {
+        match shows {
+            Ok(Some(why)) => showing.push((folder.display().to_string(), why)),
+            Ok(None) => compared += 1,
+            // What cannot be compared now is, or fails, when it is attached.
+            Err(_) => {}
+        }
+        shared.compared.lock().expect("no holder of this lock panics").insert(folder, store);
+    }
+    if let Some(why) = why(&showing, compared) {
+        shared.behind.set(why);
+    }
+    if let Some(error) = shared.behind.error() {
+        close_unused(shared).await;
+        return Err(error);
+    }
+    // Not by the first that shows nothing: the others were looked at too.
+    if compared > 0 {
+        shared.writer.prove();
+    }
+    Ok(())
+}
+
+/// What disks show, if any does. A disk that served alone under an older copy, while those that would have shown it were
+/// away, is ahead of the right metadata: the others agree with that one.
+fn why(showing: &[(String, String)], agreeing: usize) -> Option<String> {
+    let (_, first) = showing.first()?;
+    let folders = || showing.iter().map(|(folder, _)| folder.as_str()).collect::<Vec<_>>().join(", ");
+    Some(match (agreeing, showing.len()) {
+        (0, 1) => first.clone(),
+        (0, shown) => format!("{first}; so do {} other disks", shown - 1),
+        _ => format!(
+            "{first}; {agreeing} other disks show nothing like it: if this metadata is the newest all the same, what ran with an \
+             older copy was {}: empty it, and what it held is rebuilt",
+            folders()
+        ),
+    })
 }
 
 /// Opens the disk of this cluster that a folder holds. Why one cannot be opened is told when it is to be attached.
@@ -105,16 +140,25 @@ pub(crate) async fn close_unused(shared: &Shared) {
 
 /// Refuses a disk that shows that the group is behind it; and any disk once one did.
 pub(crate) async fn check(shared: &Shared, folder: &Path, store: &Arc<dyn ShardStore>) -> Result<(), EngineError> {
-    if let Some(why) = compare(shared, store).await? {
-        shared.behind.set(format!("{} (disk {}) {why}", folder.display(), store.id()));
-    }
-    shared.behind.error().map_or(Ok(()), Err)?;
+    look(shared, folder, store).await?;
     shared.writer.prove();
     Ok(())
 }
 
+async fn look(shared: &Shared, folder: &Path, store: &Arc<dyn ShardStore>) -> Result<(), EngineError> {
+    if let Some(why) = compare(shared, folder, store).await? {
+        shared.behind.set(why);
+    }
+    shared.behind.error().map_or(Ok(()), Err)
+}
+
 /// What shows that the group is behind the disk; none where nothing does.
-async fn compare(shared: &Shared, store: &Arc<dyn ShardStore>) -> Result<Option<String>, EngineError> {
+async fn compare(shared: &Shared, folder: &Path, store: &Arc<dyn ShardStore>) -> Result<Option<String>, EngineError> {
+    let shown = shows(shared, store).await?;
+    Ok(shown.map(|why| format!("{} (disk {}) {why}", folder.display(), store.id())))
+}
+
+async fn shows(shared: &Shared, store: &Arc<dyn ShardStore>) -> Result<Option<String>, EngineError> {
     let disk = store.id();
     let view = shared.meta.read().await?;
     let index = view.index();

@@ -43,11 +43,13 @@ impl Upkeep {
     }
 }
 
-/// More than a quarter of what the disk takes is dead, or space is short and some of it is, or small files are many.
+/// More than a quarter of what the disk takes is dead, or space is short and some of it is, or small files are many; or a file
+/// is dead as a whole: a damaged one, out of which all was repaired, would keep the disk from being opened again.
 fn wants_cleaning(status: &DiskStatus) -> bool {
     let dead = status.bytes_used.saturating_sub(status.bytes_live);
     let short = status.bytes_free < status.bytes_total / 100 * 20;
-    status.mergeable_files > 0 || (dead >= DEAD_BYTES_MIN && (dead > status.bytes_used / 4 || short))
+    status.mergeable_files + status.dead_files > 0
+        || (dead >= DEAD_BYTES_MIN && (dead > status.bytes_used / 4 || short))
 }
 
 #[cfg(test)]
@@ -96,6 +98,7 @@ mod tests {
             bytes_used: mib(used),
             errors: 0,
             mergeable_files: 0,
+            dead_files: 0,
         };
         assert!(wants_cleaning(&status(400, 290, 500)));
         assert!(!wants_cleaning(&status(400, 310, 500)));
@@ -103,5 +106,6 @@ mod tests {
         assert!(!wants_cleaning(&status(400, 390, 100)));
         assert!(!wants_cleaning(&status(20, 0, 900)));
         assert!(wants_cleaning(&DiskStatus { mergeable_files: 65, ..status(400, 390, 900) }));
+        assert!(wants_cleaning(&DiskStatus { dead_files: 1, ..status(400, 390, 900) }));
     }
 }

@@ -133,6 +133,8 @@ pub(crate) struct Payload {
     ready: VecDeque<Bytes>,
     digester: Digester,
     length: Option<u64>,
+    /// Whether the request said the length.
+    is_announced: bool,
     decoded: u64,
     checksums: RequestChecksums,
 }
@@ -158,11 +160,12 @@ impl Payload {
     pub(crate) fn new(inbound: Inbound, headers: &HeaderMap, options: PayloadOptions) -> Result<Self, S3Error> {
         let checksums = RequestChecksums::parse(headers)?;
         let decoder = ChunkedDecoder::for_request(headers, options.kind, options.chunk_signer, &checksums)?;
-        let length = match decoder {
+        let announced = match decoder {
             Some(_) => Some(headers::parse_decoded_content_length(headers)?),
-            // A request that ends with its headers has no body, whether it says so or not.
-            None => content_length(headers)?.or(inbound.is_empty().then_some(0)),
+            None => content_length(headers)?,
         };
+        // A request that ends with its headers has no body, whether it says so or not.
+        let length = announced.or(inbound.is_empty().then_some(0));
         let verifier = BodyVerifier::new(options.kind, checksums.clone(), options.fallback);
         let verifier = match options.etag {
             EtagKind::Md5 => verifier,
@@ -170,15 +173,17 @@ impl Payload {
         };
         let digester = Digester::new(options.hasher, verifier);
         let decoder = decoder.map(Box::new);
-        Ok(Self { inbound, decoder, ready: VecDeque::new(), digester, length, decoded: 0, checksums })
+        let (ready, is_announced) = (VecDeque::new(), announced.is_some());
+        Ok(Self { inbound, decoder, ready, digester, length, is_announced, decoded: 0, checksums })
     }
 
-    /// The announced length of the decoded body.
+    /// The announced length of the decoded body. That of an object's bytes is always told: what a client left out must not
+    /// become an empty object.
     ///
     /// # Errors
     /// `MissingContentLength`.
     pub(crate) fn length(&self) -> Result<u64, S3Error> {
-        self.length.ok_or_else(|| S3ErrorCode::MissingContentLength.into())
+        self.length.filter(|_| self.is_announced).ok_or_else(|| S3ErrorCode::MissingContentLength.into())
     }
 
     /// What the request says of its checksums.

@@ -61,7 +61,28 @@ async fn a_put_without_length_is_refused() {
     stream.write_all(format!("{sent}3\r\nabc\r\n0\r\n\r\n").as_bytes()).await.unwrap();
     let answered = answer(&mut stream).await;
     assert!(answered.starts_with("HTTP/1.1 411 ") && answered.contains("MissingContentLength"), "{answered}");
+    // Its body stands behind a head that does not tell of it.
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    let sent = head(&world, &signer(ROOT), &request, "connection: close\r\n");
+    stream.write_all(format!("{sent}abc").as_bytes()).await.unwrap();
+    let answered = answer(&mut stream).await;
+    assert!(answered.starts_with("HTTP/1.1 411 ") && answered.contains("MissingContentLength"), "{answered}");
     world.get("/bucket/key").await.expect_error(404, "NoSuchKey");
+}
+
+/// Whoever holds all connections and asks for nothing shuts nobody out.
+#[tokio::test]
+async fn a_connection_that_rests_makes_room_for_another() {
+    let world = World::with(GatewayOptions { connections_max: 3, ..Default::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(TcpStream::connect(&world.host).await.unwrap());
+    }
+    let sent = head(&world, &signer(ROOT), &ask("GET", "/bucket"), "connection: close\r\n");
+    let mut stream = TcpStream::connect(&world.host).await.unwrap();
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(30), answer(&mut stream)).await.unwrap();
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
 }
 
 #[tokio::test]

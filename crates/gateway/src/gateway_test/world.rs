@@ -305,6 +305,10 @@ impl World {
             .body(Full::new(ask.body.clone()))
             .unwrap();
         request.headers_mut().extend(headers);
+        // As S3's clients do, also where there is no body.
+        if ask.method == Method::PUT && !request.headers().contains_key("content-length") {
+            request.headers_mut().insert("content-length", ask.body.len().into());
+        }
         if let Some(host) = ask.host {
             request.headers_mut().insert("host", host.parse().unwrap());
         }

@@ -89,8 +89,9 @@ fn chosen(part: &CompletedPart) -> ChosenPart {
 /// A value of another algorithm, or of another type, than the upload's cannot be compared with anything.
 fn check_kind(upload: &UploadRow, sent: &RequestChecksums) -> Result<(), S3Error> {
     let Some((algorithm, kind)) = stored_checksum::announced(upload.checksum.as_ref()) else {
-        let Some(value) = &sent.value else { return Ok(()) };
-        let name = value.algorithm.header_name();
+        let of_value = sent.value.as_ref().map(|value| value.algorithm.header_name());
+        let of_type = sent.checksum_type.map(|_| "x-amz-checksum-type");
+        let Some(name) = of_value.or(of_type) else { return Ok(()) };
         let message =
             format!("the upload was begun without checksums, so that {name} cannot be compared: leave it out");
         return Err(S3Error::new(S3ErrorCode::InvalidRequest, message));

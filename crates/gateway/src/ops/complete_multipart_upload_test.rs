@@ -97,6 +97,7 @@ fn checksums_of_another_kind_than_the_uploads_are_refused() {
         assert!(message.contains("begun with CRC32 checksums, not with SHA1"), "{message}");
     }
     assert!(check_kind(&upload(None), &of_type(None)).is_ok());
+    assert_eq!(check_kind(&upload(None), &of_type(Some(Composite))).unwrap_err().code, S3ErrorCode::InvalidRequest);
     let error = check_kind(&upload(None), &of(ChecksumAlgorithm::Crc32)).unwrap_err();
     assert_eq!(error.code, S3ErrorCode::InvalidRequest);
     assert!(error.message.contains("begun without checksums, so that x-amz-checksum-crc32"), "{}", error.message);

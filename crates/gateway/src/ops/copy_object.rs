@@ -11,6 +11,7 @@ use cairn_s3::{
 use super::{attributes, copy_source, preconditions, stored_checksum};
 use crate::{
     call::Call,
+    error::answer_for,
     respond::{self, Answer},
 };
 
@@ -24,7 +25,11 @@ pub(crate) async fn copy_object(mut call: Call) -> Result<Answer, S3Error> {
     let (bucket, settings) = call.bucket().await.map(|row| (row.id, row.settings))?;
     let reader = copy_source::open(&call, &source).await?;
     let changes = Changes { directive, asked: &asked, class_named: call.headers.contains_key("x-amz-storage-class") };
-    if is_itself(&call, &source) && !changes.any(reader.row()) {
+    let class = asked.storage_class.as_deref();
+    if is_itself(&call, &source)
+        && !changes.any(reader.row())
+        && !call.engine().is_recoded_by_copy(&reader, bucket, class).await.map_err(answer_for)?
+    {
         return Err(S3Error::new(
             S3ErrorCode::InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the \

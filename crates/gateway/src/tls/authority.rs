@@ -63,11 +63,17 @@ impl Authority {
             let issued = authority_params(now_ms).self_signed(&key_pair)?;
             write_new(certificate, issued.pem().as_bytes(), 0o644)?;
         }
-        let bad = |problem: String| TlsError::Content { path: certificate.to_owned(), problem };
-        let pem = String::from_utf8(read(certificate)?).map_err(|_| bad("not a PEM file".to_owned()))?;
+        let bad = |problem: String| TlsError::Content {
+            path: certificate.to_owned(),
+            problem: format!("{problem}: put it back from a copy, or remove it; it is made anew from its key"),
+        };
+        let pem = String::from_utf8(read(certificate)?).map_err(|_| bad("no PEM file".to_owned()))?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|error| bad(format!("not a PEM certificate: {error}")))?;
-        let issuer = Issuer::from_ca_cert_pem(&pem, key_pair)?;
+            .map_err(|error| bad(format!("no PEM certificate ({error})")))?;
+        let own = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key_pair.serialize_der()));
+        check_pair(&der, &own).map_err(|error| bad(format!("no certificate of {} ({error})", key.display())))?;
+        let issuer =
+            Issuer::from_ca_cert_pem(&pem, key_pair).map_err(|error| bad(format!("no certificate ({error})")))?;
         Ok(Self { issuer, certificate: der })
     }
 
@@ -90,6 +96,12 @@ impl Authority {
             renew_at_ms: u64::try_from(renew_at.unix_timestamp()).unwrap_or(0).saturating_mul(1000),
         })
     }
+}
+
+/// Whether a certificate is one of this key.
+fn check_pair(certificate: &CertificateDer<'static>, key: &PrivateKeyDer<'static>) -> Result<(), rustls::Error> {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(key)?;
+    rustls::sign::CertifiedKey::new(vec![certificate.clone()], key).keys_match()
 }
 
 fn authority_params(now_ms: u64) -> CertificateParams {
@@ -118,8 +130,14 @@ fn read_key(path: &Path) -> Result<KeyPair, TlsError> {
     if mode & 0o077 != 0 {
         return Err(bad(format!("others can read this key (mode {:o}): chmod 600 it", mode & 0o777)));
     }
-    let pem = String::from_utf8(read(path)?).map_err(|_| bad("not a PEM file".to_owned()))?;
-    KeyPair::from_pem(&pem).map_err(|error| bad(format!("not a PEM private key: {error}")))
+    let lost = |what: String| {
+        bad(format!(
+            "{what}: put it back from a copy, or remove it and ca.crt beside it to make a new authority that clients must be \
+             given again"
+        ))
+    };
+    let pem = String::from_utf8(read(path)?).map_err(|_| lost("no PEM file".to_owned()))?;
+    KeyPair::from_pem(&pem).map_err(|error| lost(format!("no PEM private key ({error})")))
 }
 
 fn make_key(path: &Path) -> Result<KeyPair, TlsError> {

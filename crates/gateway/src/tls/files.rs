@@ -10,6 +10,7 @@ use rustls::{
 };
 
 use super::{TlsError, server_config};
+use crate::small_file;
 
 /// The two files as they were read last.
 pub(super) struct CertificateFiles {
@@ -58,7 +59,7 @@ impl CertificateFiles {
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::File { action: "read", path: path.to_owned(), source })
+    small_file::read_bytes(path).map_err(|source| TlsError::File { action: "read", path: path.to_owned(), source })
 }
 
 #[cfg(test)]

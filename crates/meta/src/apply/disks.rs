@@ -4,10 +4,15 @@ use cairn_proto::{AttachNumber, DiskId, NodeId, Record};
 
 use super::context::{Applied, Context, require};
 use super::pgs;
+use crate::cluster_rows::IDS_OF_A_LIFE;
 use crate::command::{Refusal, Reply};
 use crate::keys;
+use crate::query::Query;
 use crate::row::{DiskRow, PgRow};
-use crate::rows::{collect, decode};
+use crate::rows::{RowsError, collect, decode};
+
+/// The cluster version from which on a disk's attach numbers begin where its life does.
+const ATTACHES_OF_A_LIFE_SINCE: u32 = 3;
 
 /// Where a disk is.
 pub(super) struct Place<'a> {
@@ -26,7 +31,8 @@ pub(super) fn attach(
 ) -> Applied<Reply> {
     let key = keys::disk(disk);
     let before = context.load::<DiskRow>(&key)?;
-    let attach = before.as_ref().map_or(AttachNumber(1), |row| row.value.attach.next());
+    let known = before.as_ref().map_or(AttachNumber(0), |row| row.value.attach);
+    let attach = known.max(life_begins_at(context)?).next();
     let row = DiskRow {
         id: disk,
         node: place.node,
@@ -46,6 +52,17 @@ pub(super) fn attach(
         replace(context, old, disk, place.node)?;
     }
     Ok(Reply::Attached(attach))
+}
+
+/// Attach numbers of a life are over those of all lives before, also those of disks that were born in it: else an older
+/// copy of this life would not be found out by them.
+fn life_begins_at(context: &Context<'_, '_>) -> Result<AttachNumber, RowsError> {
+    let query = Query::new(&*context.rows);
+    if query.version()? < ATTACHES_OF_A_LIFE_SINCE {
+        return Ok(AttachNumber(0));
+    }
+    let life = query.lives()?.last().map_or(0, |life| life.life);
+    Ok(AttachNumber(life.saturating_mul(IDS_OF_A_LIFE)))
 }
 
 /// Gives all slots of a disk that is gone to another of the same node.

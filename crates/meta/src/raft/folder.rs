@@ -118,8 +118,9 @@ impl VoterFolder {
 }
 
 fn look(path: &Path, cluster_id: u128) -> Result<Found, MetaError> {
-    let text = match fs::read_to_string(path.join(MARKER)) {
-        Ok(text) => text,
+    let text = match fs::read(path.join(MARKER)) {
+        // What is no text is damaged text.
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(MetaError::folder(path, format!("its {MARKER} cannot be read: {error}"))),
     };
@@ -171,8 +172,10 @@ mod tests {
         let text = fs::read_to_string(path.join(MARKER)).unwrap();
         fs::write(path.join(MARKER), text.replace("format 1", "format 2")).unwrap();
         assert!(problem(&path, 7).contains("newer cairn"));
-        fs::write(path.join(MARKER), &text[..20]).unwrap();
-        assert!(problem(&path, 7).contains("damaged"));
+        for damaged in [&text.as_bytes()[..20], b"\xff\xfe"] {
+            fs::write(path.join(MARKER), damaged).unwrap();
+            assert!(problem(&path, 7).contains("damaged"));
+        }
         fs::remove_file(path.join(MARKER)).unwrap();
         fs::create_dir(path.join(LOG)).unwrap();
         assert!(problem(&path, 7).contains("no metadata folder"));

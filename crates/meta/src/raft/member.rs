@@ -254,7 +254,13 @@ impl Stores {
     fn open(options: &MemberOptions, rules: RowRules) -> Result<Self, MetaError> {
         let path = &options.folder;
         let refuse = |what: &str, error: &io::Error| {
-            MetaError::damaged_folder(path, format!("{what} cannot be opened: {error}"))
+            let problem = format!("{what} cannot be opened: {error}");
+            match remedy(&problem) {
+                Some(remedy) => {
+                    MetaError::folder(path, format!("{problem}: {remedy}, and start again; nothing is damaged"))
+                }
+                None => MetaError::damaged_folder(path, problem),
+            }
         };
         let unseen = |error: io::Error| MetaError::folder(path, format!("its file system cannot be seen: {error}"));
         let space = |source| SpaceGuard::new(source).map(Arc::new).map_err(unseen);
@@ -291,6 +297,19 @@ impl Stores {
         let space = space(options.space.clone().unwrap_or_else(|| Arc::new(FolderSpace(path.clone()))))?;
         Ok(Self { state, log, space, folder: Some(folder) })
     }
+}
+
+/// What to do about an error that is the machine's and no damage: RocksDB hands them on as text.
+fn remedy(problem: &str) -> Option<&'static str> {
+    let known = [
+        ("No space left on device", "free space on its file system"),
+        ("Disk quota exceeded", "free space, or raise the quota"),
+        ("Permission denied", "give the folder, with all that is in it, to the user that cairn runs as"),
+        ("Read-only file system", "mount its file system for writing"),
+        ("Too many open files", "let cairn open more files (`ulimit -n`, `LimitNOFILE=` of a unit)"),
+        ("Cannot allocate memory", "give cairn more memory"),
+    ];
+    known.iter().find(|(text, _)| problem.contains(text)).map(|(_, remedy)| *remedy)
 }
 
 /// Lets the log see what of the rows is durable.

@@ -134,6 +134,15 @@ async fn a_new_life_has_the_rows_of_its_snapshot_and_ids_of_its_own() {
         assert!(bucket.0 > IDS_OF_A_LIFE && writer.0 > IDS_OF_A_LIFE && pgs[0].0 > IDS_OF_A_LIFE);
         let disk = view.disk(DiskId(1)).unwrap().unwrap();
         assert_eq!((disk.attach, disk.inventory), (AttachNumber(IDS_OF_A_LIFE), None));
+        let new = Command::AttachDisk {
+            disk: DiskId(10 + round),
+            node: NodeId(1),
+            folder: "new".to_owned(),
+            was_mount: false,
+            bytes_total: 1,
+            replaces: None,
+        };
+        assert_eq!(meta.propose(new).await.unwrap(), Reply::Attached(AttachNumber(IDS_OF_A_LIFE + 1)));
         meta.shutdown().await.unwrap();
     }
     assert!(MetaImport::begin(&temp.path().join("2"), CLUSTER).is_err(), "a voter's folder is not written over");

@@ -3,7 +3,10 @@
 //! No DTD, no entity beyond the five of XML and character references, no processing instruction; prefixes and
 //! `xmlns` are dropped. Depth, number of elements and bytes are bounded, so a hostile body costs little memory.
 
-use quick_xml::{Reader, events::Event};
+use quick_xml::{
+    Reader,
+    events::{BytesStart, Event},
+};
 
 use crate::{S3Error, S3ErrorCode};
 
@@ -44,8 +47,12 @@ pub fn parse_document(body: &[u8], bytes_max: usize) -> Result<Element, S3Error>
     loop {
         let event = reader.read_event().map_err(|error| malformed(format!("the XML is not well formed: {error}")))?;
         match event {
-            Event::Start(tag) => builder.open(local_name(tag.local_name().as_ref())?)?,
+            Event::Start(tag) => {
+                check_attributes(&tag)?;
+                builder.open(local_name(tag.local_name().as_ref())?)?;
+            }
             Event::Empty(tag) => {
+                check_attributes(&tag)?;
                 builder.open(local_name(tag.local_name().as_ref())?)?;
                 builder.close()?;
             }
@@ -58,6 +65,14 @@ pub fn parse_document(body: &[u8], bytes_max: usize) -> Result<Element, S3Error>
             Event::PI(_) => return Err(malformed("processing instructions are not allowed in the XML body")),
             Event::Eof => return builder.finish(),
         }
+    }
+}
+
+/// Attributes are dropped, and must be some.
+fn check_attributes(tag: &BytesStart<'_>) -> Result<(), S3Error> {
+    match tag.attributes().find_map(Result::err) {
+        Some(error) => Err(malformed(format!("an attribute is not well formed: {error}"))),
+        None => Ok(()),
     }
 }
 
@@ -106,6 +121,9 @@ impl TreeBuilder {
 
     fn close(&mut self) -> Result<(), S3Error> {
         let element = self.open.pop().ok_or_else(|| malformed("an end tag has no start tag"))?;
+        if !element.children.is_empty() && !element.text.trim().is_empty() {
+            return Err(malformed(format!("there is text beside the elements in {}", element.name)));
+        }
         match self.open.last_mut() {
             Some(parent) => parent.children.push(element),
             None => self.root = Some(element),
@@ -169,6 +187,11 @@ mod tests {
             "<?php x?><a/>",
             "<a",
             "<a>&amp</a>",
+            "<a x=1/>",
+            "<a x='1' x='2'/>",
+            "<a x></a>",
+            "<a>text<b/></a>",
+            "<a><b/>text</a>",
             &deep,
             &many,
         ] {

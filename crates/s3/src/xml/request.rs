@@ -145,6 +145,8 @@ fn parse_object(element: &Element) -> Result<ObjectToDelete, S3Error> {
         match name {
             "Key" => key = Some(text.to_owned()),
             "VersionId" => version_id = Some(text.to_owned()).filter(|version| !version.is_empty()),
+            // A weak tag equals none (RFC 9110, section 13.1.1): as it is it is no object's.
+            "ETag" if text.trim_start().starts_with("W/") => tag = Some(text.to_owned()),
             "ETag" => tag = Some(etag::unquoted(text).to_owned()),
             "LastModifiedTime" | "Size" => return Err(S3Error::not_implemented(format_args!("{name} in a delete"))),
             _ => return Err(malformed(format!("the element {name} is not known in Object"))),

@@ -38,7 +38,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(30);
 const SHARDS_PER_FILE_MAX: usize = 8192;
 
 impl Core {
-    fn dead_files(&self) -> Vec<(FileId, FileRow)> {
+    pub(super) fn dead_files(&self) -> Vec<(FileId, FileRow)> {
         let files = self.index.files();
         let dead = files.iter().filter(|(file, row)| row.live == 0 && !self.pending.holds(**file));
         dead.take(DROPS_MAX).map(|(file, row)| (*file, *row)).collect()

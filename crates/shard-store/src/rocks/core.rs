@@ -54,6 +54,7 @@ pub(super) struct Figures {
     pub bytes_live: u64,
     pub bytes_used: u64,
     pub mergeable_files: u64,
+    pub dead_files: u64,
 }
 
 /// Fault switches of the commit, for tests of what follows.
@@ -162,6 +163,7 @@ impl Vitals {
             bytes_used: figures.bytes_used,
             errors: self.health.errors(),
             mergeable_files: figures.mergeable_files,
+            dead_files: figures.dead_files,
         }
     }
 }
@@ -246,6 +248,7 @@ impl Core {
             bytes_live: counters.bytes_live,
             bytes_used: log_bytes + self.vitals.index_bytes.load(Relaxed),
             mergeable_files: mergeable(&self.cleanable(), self.clean, self.vitals.idle()).len() as u64,
+            dead_files: self.dead_files().len() as u64,
         }
     }
 

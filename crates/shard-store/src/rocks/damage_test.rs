@@ -140,6 +140,42 @@ async fn a_file_with_a_bad_unit_is_cleaned_when_its_shard_was_made_anew() {
     disk.close().await;
 }
 
+/// A table that nothing can be read of keeps the next start from opening the log: it goes when its shards were made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ruined_file_goes_when_all_of_it_was_made_anew() {
+    for ruin in ["cut", "zeros"] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = open(folder.path());
+        let samples: Vec<_> = (0..3).map(|number| Sample::new(number, (1 + number) << 20)).collect();
+        for sample in &samples {
+            sample.write(&*disk, WriteMode::New).await.unwrap();
+        }
+        // Not the small one of what the log says of itself.
+        let is_table = |file: &PathBuf| {
+            file.extension().is_some_and(|extension| extension == "sst") && fs::metadata(file).unwrap().len() > 100_000
+        };
+        let tables: Vec<_> = files_in(&folder.path().join("log-0")).into_iter().filter(is_table).collect();
+        assert!(!tables.is_empty());
+        for table in &tables {
+            let length = usize::try_from(fs::metadata(table).unwrap().len()).unwrap();
+            fs::write(table, vec![0; if ruin == "cut" { 100 } else { length }]).unwrap();
+        }
+        for sample in &samples {
+            sample.write(&*disk, WriteMode::Replace).await.unwrap();
+        }
+        assert!(disk.status().dead_files > 0);
+        disk.clean().await.unwrap();
+        assert_eq!(disk.status().dead_files, 0);
+        assert!(tables.iter().all(|table| !table.exists()), "{ruin}");
+        disk.close().await;
+        let disk = open(folder.path());
+        for sample in &samples {
+            sample.check(&*disk).await;
+        }
+        disk.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_or_damaged_index_is_rebuilt_from_the_log() {
     for damage in ["removed", "manifest", "marked"] {

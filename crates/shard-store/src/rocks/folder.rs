@@ -169,8 +169,9 @@ pub(super) fn read_marker(folder: &Path) -> Result<Option<Marker>, String> {
     if !file.is_file() || file.len() > MARKER_BYTES_MAX {
         return Err(damaged());
     }
-    let text = fs::read_to_string(&path).map_err(|e| format!("{MARKER} cannot be read: {e}"))?;
-    parse_marker(&text).map(Some)
+    let bytes = fs::read(&path).map_err(|e| format!("{MARKER} cannot be read: {e}"))?;
+    // What is no text is damaged text.
+    parse_marker(&String::from_utf8_lossy(&bytes)).map(Some)
 }
 
 fn parse_marker(text: &str) -> Result<Marker, String> {

@@ -3,11 +3,11 @@
 use std::{io, path::Path};
 
 use anyhow::{Context, Result, bail};
+use cairn_gateway::small_file;
 
 use crate::{
     config::check_private,
     secrets::{KeyPair, write_private},
-    small_file,
 };
 
 const ACCESS_KEY: &str = "aws_access_key_id";

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use cairn_cluster::Engine;
+use cairn_gateway::small_file;
 use cairn_meta::Clock;
 use tokio::{
     signal::unix::Signal,
@@ -22,7 +23,6 @@ use crate::{
     config::{Config, Declared, Settings},
     kubernetes::{KubernetesClient, KubernetesError},
     secrets::Sealer,
-    small_file,
 };
 
 /// How often the configuration file is looked at: Kubernetes swaps a link, which no signal tells.
@@ -172,6 +172,10 @@ impl Keeper {
         let mut whole = true;
         for bucket in &self.declared.buckets {
             whole &= told(&self.store.bucket(bucket).await);
+        }
+        // Apart from where the keys go: whom a file or Kubernetes keeps waiting has no more rights meanwhile.
+        for key in &self.declared.keys {
+            whole &= told(&self.store.limit(key).await.with_context(|| format!("key {}", key.name)));
         }
         for key in self.declared.keys.iter().filter(|key| key.secret.is_none()) {
             let kept = async {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use cairn_gateway::small_file;
 
 use super::credentials_file;
 use crate::{
     config::{Config, TlsChoice, check_usable},
     kubernetes::{Kind, KubernetesClient, KubernetesError, ca_of, key_of},
     secrets::KeyPair,
-    small_file,
 };
 
 /// The pair of a Secret; none if the object is not there or holds none that could be a key.

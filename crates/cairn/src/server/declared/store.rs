@@ -79,6 +79,22 @@ impl Store {
         Ok(())
     }
 
+    /// Gives a key that is there the limits it is declared with.
+    pub(super) async fn limit(&self, wanted: &DeclaredKey) -> Result<()> {
+        let rows = self.rows_of(wanted, None).await?;
+        let scope = scope_of(wanted);
+        match rows.key {
+            Some(row) if rows.bucket_is_there && row.scope != scope => self.change_limits(wanted, row, scope).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn change_limits(&self, wanted: &DeclaredKey, row: IdentityRow, scope: Scope) -> Result<()> {
+        let (key, access_key) = (&wanted.name, &row.access_key);
+        tracing::info!(key, access_key, from = ?row.scope, to = ?scope, "limits changed as declared");
+        self.declare(key, IdentityRow { scope, ..row }).await
+    }
+
     /// Makes a key what it is declared to be, and answers with its pair. `found` lies where it is published.
     pub(super) async fn key(&self, wanted: &DeclaredKey, found: Option<&KeyPair>) -> Result<KeyPair> {
         let (name, bucket) = (&wanted.name, &wanted.bucket);
@@ -88,7 +104,7 @@ impl Store {
                 "there is no bucket {bucket}: declare it as [[bucket]], or make it with `cairn bucket create {bucket}`"
             );
         }
-        let scope = Scope::Bucket { bucket: bucket.clone(), prefix: wanted.prefix.clone(), write: !wanted.read_only };
+        let scope = scope_of(wanted);
         let stored = match (rows.is_named, &rows.key) {
             (false, _) => Stored::Never,
             (true, None) => Stored::Removed,
@@ -99,8 +115,7 @@ impl Store {
             (KeyPlan::Keep, Some(row), _) => self.pair_of(&row),
             (KeyPlan::Change, Some(row), _) => {
                 let key = self.pair_of(&row)?;
-                tracing::info!(key = name, access_key = row.access_key, from = ?row.scope, to = ?scope, "limits changed as declared");
-                self.declare(name, IdentityRow { scope, ..row }).await?;
+                self.change_limits(wanted, row, scope).await?;
                 Ok(key)
             }
             (KeyPlan::Adopt, former, Some(found)) => {
@@ -227,6 +242,10 @@ impl Store {
     fn pair_of(&self, row: &IdentityRow) -> Result<KeyPair> {
         Ok(KeyPair { access_key: row.access_key.clone(), secret: self.sealer.open(&row.sealed_secret)? })
     }
+}
+
+fn scope_of(wanted: &DeclaredKey) -> Scope {
+    Scope::Bucket { bucket: wanted.bucket.clone(), prefix: wanted.prefix.clone(), write: !wanted.read_only }
 }
 
 /// What is declared is the whole of it: what is not named has its default.

@@ -13,16 +13,27 @@ use rustix::fs::{Mode, OFlags, open};
 const BYTES_MAX: u64 = 4 << 20;
 
 /// The text of a regular file.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// It is not there, no regular file, no text, or longer than 4 MiB.
+pub fn read(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// What is in a regular file.
+///
+/// # Errors
+/// As [`read`], but for text.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::from(open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file: name another one"));
     }
-    let mut text = String::new();
+    let mut content = Vec::new();
     // Of a file that grows meanwhile no more is taken either.
-    file.take(BYTES_MAX + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|bytes| bytes <= BYTES_MAX) {
-        Ok(text)
+    file.take(BYTES_MAX + 1).read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|bytes| bytes <= BYTES_MAX) {
+        Ok(content)
     } else {
         Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {BYTES_MAX} bytes")))
     }
