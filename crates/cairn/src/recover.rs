@@ -25,7 +25,7 @@ use cairn_shard_store::{DiskOptions, FolderState, RocksShardStore, ShardStore, i
 use crate::{
     args::RecoverArgs,
     commands::moment,
-    config::{ByteCount, Config},
+    config::{ByteCount, Config, open_files},
     logging, output,
     secrets::{KeyFile, SealError},
     server::{
@@ -39,6 +39,7 @@ use crate::{
 pub(crate) fn run(args: RecoverArgs) -> Result<ExitCode> {
     let config = server::read_config(args.config.as_deref(), args.settings)?;
     logging::start(config.log_format, config.log_level.clone())?;
+    open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(recover(&config, args.copy.as_deref()))?;
     Ok(ExitCode::SUCCESS)

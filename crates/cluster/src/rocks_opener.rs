@@ -19,13 +19,21 @@ use crate::disks::DiskOpener;
 pub struct RocksDiskOpener {
     cluster_id: u128,
     space: SpaceSource,
+    /// Tables that each disk keeps open, if not the usual number.
+    tables: Option<u32>,
 }
 
 impl RocksDiskOpener {
     /// Disks of another cluster are refused, new ones are formatted for this one.
     #[must_use]
     pub fn new(cluster_id: u128) -> Self {
-        Self { cluster_id, space: SpaceSource::default() }
+        Self { cluster_id, space: SpaceSource::default(), tables: None }
+    }
+
+    /// With so many tables kept open by each disk.
+    #[must_use]
+    pub fn with_tables(self, tables: u32) -> Self {
+        Self { tables: Some(tables), ..self }
     }
 
     /// With room of its own, whatever the machine has.
@@ -51,6 +59,12 @@ impl RocksDiskOpener {
         };
         let mut options = DiskOptions::new(folder, self.cluster_id, new_id);
         options.space = self.space.clone();
+        if let Some(tables) = self.tables {
+            // A quarter of them is the index's.
+            let of_index = i32::try_from(tables / 4).unwrap_or(i32::MAX);
+            options.open_files_index = of_index;
+            options.open_files_log = i32::try_from(tables).unwrap_or(i32::MAX) - of_index;
+        }
         Ok(RocksShardStore::open(&options)?)
     }
 }

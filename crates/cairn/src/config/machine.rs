@@ -26,7 +26,7 @@ pub(crate) fn check_machine(config: &Config, runs: bool) -> Result<()> {
     }
     check_addresses(&config.s3_listen, runs)?;
     memory::check_usable_memory(config.request_memory, memory::usable_memory().as_ref())?;
-    open_files::connections(open_files::raise_limit(), config.disks.len())?;
+    open_files::share(open_files::raise_limit(), config.disks.len())?;
     KeyFile::read(&config.key_file())?;
     Ok(())
 }

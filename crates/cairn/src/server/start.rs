@@ -104,14 +104,17 @@ async fn start_parts(config: &Config, cluster_id: u128, clock: &Arc<dyn Clock>, 
     let known = vec![(NODE, CLUSTER_VERSION)];
     parts.meta.raise_version(known).await.context("raise the cluster version")?;
     let sealer = identities::prepare(config, &parts.meta, clock.as_ref()).await?;
-    let engine = start_engine(config, cluster_id, Arc::clone(sealer.cluster_key()), parts.meta.clone()).await;
+    let files = open_files::share(open_files::raise_limit(), config.disks.len())?;
+    let disks = RocksDiskOpener::new(cluster_id).with_tables(files.tables);
+    let engine = start_engine(config, cluster_id, disks, Arc::clone(sealer.cluster_key()), parts.meta.clone()).await;
     let engine = engine.map_err(|error| match error {
         EngineError::MetaBehind { why } => MetaFolder::refuse_older(&config.meta, &why),
         error => anyhow::Error::from(error).context("start the object engine"),
     })?;
     parts.engine = Some(engine.clone());
     let socket = admin::bind(&config.admin_socket())?;
-    let gateway = start_gateway(config, engine.clone(), Arc::clone(&sealer), Arc::clone(clock)).await?;
+    let gateway =
+        start_gateway(config, files.connections, engine.clone(), Arc::clone(&sealer), Arc::clone(clock)).await?;
     let (addresses, keys) = (gateway.local_addrs().to_vec(), gateway.identities().clone());
     parts.gateway = Some(gateway);
 
@@ -160,6 +163,7 @@ async fn start_keeper(
 async fn start_engine(
     config: &Config,
     cluster_id: u128,
+    disks: RocksDiskOpener,
     key: Arc<ClusterKey>,
     meta: MetaHandle,
 ) -> Result<Engine, EngineError> {
@@ -172,12 +176,17 @@ async fn start_engine(
         snapshot_every: config.snapshot_every,
         ..EngineOptions::default()
     };
-    let disks = Arc::new(RocksDiskOpener::new(cluster_id));
     let ids = Arc::new(RandomIds::from_system());
-    Engine::start(options, key, meta, disks, ids).await
+    Engine::start(options, key, meta, Arc::new(disks), ids).await
 }
 
-async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clock: Arc<dyn Clock>) -> Result<Gateway> {
+async fn start_gateway(
+    config: &Config,
+    connections_max: usize,
+    engine: Engine,
+    sealer: Arc<Sealer>,
+    clock: Arc<dyn Clock>,
+) -> Result<Gateway> {
     let tls = match &config.tls {
         TlsChoice::Auto => TlsMode::Authority { folder: config.home.clone(), names: config.tls_names.clone() },
         TlsChoice::Off => TlsMode::Off,
@@ -190,7 +199,7 @@ async fn start_gateway(config: &Config, engine: Engine, sealer: Arc<Sealer>, clo
         storage_classes: config.storage_classes.keys().cloned().collect(),
         expires_max: config.presign_expires_max,
         memory_bytes_max: memory_of_requests(config),
-        connections_max: open_files::connections(open_files::raise_limit(), config.disks.len())?,
+        connections_max,
         shutdown_within: config.shutdown_limit,
         ..GatewayOptions::default()
     };

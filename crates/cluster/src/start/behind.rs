@@ -185,3 +185,19 @@ async fn shows(shared: &Shared, store: &Arc<dyn ShardStore>) -> Result<Option<St
     let found = unknown.first().map(|shard| shard.key.segment);
     Ok(found.map(|segment| format!("holds segment {segment}, which the metadata has not given out yet")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_disks_show_names_the_way_where_others_agree() {
+        let showing =
+            |count: usize| (0..count).map(|n| (format!("/d{n}"), format!("/d{n} is ahead"))).collect::<Vec<_>>();
+        assert_eq!(why(&[], 6), None);
+        assert_eq!(why(&showing(1), 0).unwrap(), "/d0 is ahead");
+        assert_eq!(why(&showing(3), 0).unwrap(), "/d0 is ahead; so do 2 other disks");
+        let mixed = why(&showing(2), 4).unwrap();
+        assert!(mixed.contains("4 other disks show nothing like it") && mixed.contains("/d0, /d1: empty"), "{mixed}");
+    }
+}
