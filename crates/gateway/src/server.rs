@@ -154,7 +154,8 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(self.options.idle_max / 2)
-            .keep_alive_timeout(self.options.idle_max / 2)
+            // A ping waits behind what the kernel holds for a slow peer.
+            .keep_alive_timeout(self.options.idle_max * 4)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)

@@ -21,6 +21,8 @@ use tokio::{
 
 use crate::activity::Activity;
 
+/// At the end it is looked so often whether the peer has all.
+const DRAINED_LOOK: Duration = Duration::from_millis(100);
 /// How often a wait is looked at within its limit. A stalled peer is ended at most one look late.
 const LOOKS: u32 = 4;
 
@@ -32,6 +34,10 @@ pub(crate) trait Backlog {
 
 impl Backlog for TcpStream {
     fn backlog(&self) -> Option<u64> {
+        // Whose peer is gone has a backlog that nobody takes any more.
+        if !matches!(self.take_error(), Ok(None)) {
+            return None;
+        }
         let mut bytes: libc::c_int = 0;
         // SAFETY: the descriptor is open while `self` is borrowed, and the call writes one `int`.
         let answer = unsafe { libc::ioctl(self.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
@@ -45,6 +51,8 @@ pub(crate) struct StallGuard<T> {
     limit: Duration,
     activity: Activity,
     stalled: Option<Stall>,
+    /// The end was sent; what goes before it may still be on its way.
+    ended: bool,
 }
 
 /// A write that waits.
@@ -57,7 +65,7 @@ struct Stall {
 
 impl<T> StallGuard<T> {
     pub(crate) fn new(io: T, limit: Duration, activity: Activity) -> Self {
-        Self { io, limit, activity, stalled: None }
+        Self { io, limit, activity, stalled: None, ended: false }
     }
 }
 
@@ -69,12 +77,21 @@ impl<T: Backlog> StallGuard<T> {
     }
 
     fn watch<R>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        let pause = self.limit / LOOKS;
+        self.watch_every(pause, context, progress)
+    }
+
+    fn watch_every<R>(
+        &mut self,
+        pause: Duration,
+        context: &mut Context<'_>,
+        progress: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
         self.activity.set_sending(progress.is_pending());
         if progress.is_ready() {
             self.stalled = None;
             return progress;
         }
-        let pause = self.limit / LOOKS;
         let begin = || Stall { look: Box::pin(sleep(pause)), moved: Instant::now(), backlog: None };
         let stall = self.stalled.get_or_insert_with(begin);
         while stall.look.as_mut().poll(context).is_ready() {
@@ -130,8 +147,17 @@ impl<T: AsyncWrite + Backlog + Unpin> AsyncWrite for StallGuard<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.io).poll_shutdown(context);
-        self.watch(context, progress)
+        if !self.ended {
+            let progress = Pin::new(&mut self.io).poll_shutdown(context);
+            if !matches!(progress, Poll::Ready(Ok(()))) {
+                return self.watch(context, progress);
+            }
+            (self.ended, self.stalled) = (true, None);
+        }
+        // Closed now, with bytes in the kernel that a slow peer has still to take, the socket would answer whatever the peer
+        // sends meanwhile with a reset, and drop them.
+        let drained = if self.io.backlog().unwrap_or(0) == 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
+        self.watch_every(DRAINED_LOOK, context, drained)
     }
 }
 
@@ -196,5 +222,36 @@ mod tests {
         // Twenty looks saw a byte go, four saw none.
         let waited = start.elapsed();
         assert!(waited >= limit / LOOKS * 24, "{waited:?}");
+    }
+
+    /// What was written is with the peer before the socket is closed, though the peer goes on sending.
+    #[tokio::test]
+    async fn an_end_waits_until_the_peer_has_all() {
+        let listening = tokio::net::TcpSocket::new_v4().unwrap();
+        listening.set_send_buffer_size(1 << 20).unwrap();
+        listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listening.listen(1).unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let mut peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let activity = Activity::default();
+        let mut guarded = StallGuard::new(ours, Duration::from_secs(60), activity.clone());
+        let sent = vec![7; 300_000];
+        let written = tokio::time::timeout(Duration::from_secs(20), guarded.write_all(&sent)).await;
+        written.expect("the kernel's buffer takes it").unwrap();
+        let ending = tokio::spawn(async move { guarded.shutdown().await });
+        let mut read = Vec::new();
+        while read.len() < sent.len() {
+            peer.write_all(b"window").await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+            let mut piece = [0; 8 << 10];
+            let count = peer.read(&mut piece).await.unwrap();
+            assert!(count > 0, "cut after {} bytes", read.len());
+            read.extend_from_slice(&piece[..count]);
+            assert!(read.len() + (64 << 10) > sent.len() || (activity.is_sending() && !ending.is_finished()));
+        }
+        ending.await.unwrap().unwrap();
+        assert_eq!(read, sent);
     }
 }

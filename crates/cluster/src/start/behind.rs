@@ -82,7 +82,7 @@ pub(crate) async fn compare_all(shared: &Arc<Shared>, folders: Vec<PathBuf>) -> 
     let (mut compared, mut showing) = (0, Vec::new());
     for (folder, store, shows) in opened {
         match shows {
-            Ok(Some(why)) => showing.push((folder.display().to_string(), why)),
+            Ok(Some(why)) => showing.push(why),
             Ok(None) => compared += 1,
             // What cannot be compared now is, or fails, when it is attached.
             Err(_) => {}
@@ -103,18 +103,16 @@ pub(crate) async fn compare_all(shared: &Arc<Shared>, folders: Vec<PathBuf>) -> 
     Ok(())
 }
 
-/// What disks show, if any does. A disk that served alone under an older copy, while those that would have shown it were
-/// away, is ahead of the right metadata: the others agree with that one.
-fn why(showing: &[(String, String)], agreeing: usize) -> Option<String> {
-    let (_, first) = showing.first()?;
-    let folders = || showing.iter().map(|(folder, _)| folder.as_str()).collect::<Vec<_>>().join(", ");
+/// What disks show, if any does. Disks that served under an older copy, while those that would have shown it were away, are
+/// ahead of the right metadata, with which the others agree. A life that begins from that loses nothing.
+fn why(showing: &[String], agreeing: usize) -> Option<String> {
+    let first = showing.first()?;
     Some(match (agreeing, showing.len()) {
         (0, 1) => first.clone(),
         (0, shown) => format!("{first}; so do {} other disks", shown - 1),
-        _ => format!(
-            "{first}; {agreeing} other disks show nothing like it: if this metadata is the newest all the same, what ran with an \
-             older copy was {}: empty it, and what it held is rebuilt",
-            folders()
+        (_, shown) => format!(
+            "{first}; {shown} disks show it and {agreeing} do not: if this metadata is the newest all the same, those {shown} ran \
+             with an older copy, and `cairn recover --copy` of this one goes on with all that it knows"
         ),
     })
 }
@@ -192,12 +190,11 @@ mod tests {
 
     #[test]
     fn what_disks_show_names_the_way_where_others_agree() {
-        let showing =
-            |count: usize| (0..count).map(|n| (format!("/d{n}"), format!("/d{n} is ahead"))).collect::<Vec<_>>();
+        let showing = |count: usize| (0..count).map(|n| format!("/d{n} is ahead")).collect::<Vec<_>>();
         assert_eq!(why(&[], 6), None);
         assert_eq!(why(&showing(1), 0).unwrap(), "/d0 is ahead");
         assert_eq!(why(&showing(3), 0).unwrap(), "/d0 is ahead; so do 2 other disks");
         let mixed = why(&showing(2), 4).unwrap();
-        assert!(mixed.contains("4 other disks show nothing like it") && mixed.contains("/d0, /d1: empty"), "{mixed}");
+        assert!(mixed.contains("2 disks show it and 4 do not") && mixed.contains("`cairn recover --copy`"), "{mixed}");
     }
 }

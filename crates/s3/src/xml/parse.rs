@@ -14,6 +14,8 @@ use crate::{S3Error, S3ErrorCode};
 pub const XML_BODY_BYTES_MAX: usize = 4 << 20;
 /// Elements inside elements.
 pub const XML_DEPTH_MAX: usize = 8;
+/// Attributes of an element: a few namespaces.
+const ATTRIBUTES_MAX: usize = 16;
 /// Elements of one document: 10,000 parts with four elements each and room.
 pub const XML_ELEMENTS_MAX: usize = 65_536;
 
@@ -68,12 +70,17 @@ pub fn parse_document(body: &[u8], bytes_max: usize) -> Result<Element, S3Error>
     }
 }
 
-/// Attributes are dropped, and must be some.
+/// Attributes are dropped, and must be some, each once. They are few: each is compared with all before it.
 fn check_attributes(tag: &BytesStart<'_>) -> Result<(), S3Error> {
-    match tag.attributes().find_map(Result::err) {
-        Some(error) => Err(malformed(format!("an attribute is not well formed: {error}"))),
-        None => Ok(()),
+    let mut attributes = tag.attributes();
+    for _ in 0..=ATTRIBUTES_MAX {
+        match attributes.next() {
+            None => return Ok(()),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(malformed(format!("an attribute is not well formed: {error}"))),
+        }
     }
+    Err(malformed(format!("an element has more than {ATTRIBUTES_MAX} attributes")))
 }
 
 fn local_name(name: &[u8]) -> Result<String, S3Error> {
@@ -169,6 +176,11 @@ mod tests {
     #[test]
     fn refuses_what_requests_never_contain() {
         let deep = "<a>".repeat(XML_DEPTH_MAX + 1) + &"</a>".repeat(XML_DEPTH_MAX + 1);
+        let attributes = |count: usize| {
+            let all: String = (0..count).map(|number| format!(" a{number}=''")).collect();
+            format!("<r{all}/>")
+        };
+        assert!(parse(&attributes(16)).is_ok());
         let many = format!("<r>{}</r>", "<a/>".repeat(XML_ELEMENTS_MAX));
         for text in [
             "",
@@ -194,6 +206,7 @@ mod tests {
             "<a><b/>text</a>",
             &deep,
             &many,
+            &attributes(17),
         ] {
             assert_eq!(parse(text).unwrap_err().code, S3ErrorCode::MalformedXml, "{}", &text[..text.len().min(60)]);
         }
