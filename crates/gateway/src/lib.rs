@@ -27,6 +27,7 @@ mod router;
 mod secret;
 mod server;
 pub mod small_file;
+mod socket;
 mod stall_guard;
 mod stream_watch;
 mod tasks;

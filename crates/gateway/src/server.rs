@@ -9,7 +9,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -19,6 +19,7 @@ use crate::{
     options::GatewayOptions,
     refusals::Refusals,
     router::Router,
+    socket::Socket,
     stall_guard::StallGuard,
     stream_watch::StreamTasks,
     tasks::Tasks,
@@ -59,7 +60,10 @@ impl Server {
         loop {
             let next = async {
                 let (stream, peer) = listener.accept().await?;
-                let activity = Activity::default();
+                // Without it small answers wait for the peer's acknowledgement; a failure costs only time.
+                let _ = stream.set_nodelay(true);
+                let stream = Socket::new(stream);
+                let activity = Activity::of(stream.view());
                 let place = self.connections.enter(activity.clone()).await;
                 Ok::<_, std::io::Error>((stream, peer, activity, place))
             };
@@ -79,9 +83,7 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, activity: Activity, place: Place) {
-        // Without it small answers wait for the peer's acknowledgement; a failure costs only time.
-        let _ = stream.set_nodelay(true);
+    async fn connection(self: Arc<Self>, stream: Socket, peer: SocketAddr, activity: Activity, place: Place) {
         let stream = StallGuard::new(stream, self.options.idle_max, activity.clone());
         let Some(tls) = &self.tls else { return self.serve(stream, peer, activity, false, &place).await };
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
@@ -184,7 +186,7 @@ async fn quiet(activity: &Activity) {
     let mut was_quiet = false;
     loop {
         tokio::time::sleep(QUIET_LOOK).await;
-        let is_quiet = activity.is_quiet();
+        let is_quiet = activity.is_settled();
         if was_quiet && is_quiet {
             return;
         }

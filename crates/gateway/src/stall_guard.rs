@@ -7,7 +7,6 @@
 use std::{
     future::Future,
     io,
-    os::fd::AsRawFd,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -15,35 +14,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
 
-use crate::activity::Activity;
+use crate::{activity::Activity, socket::Backlog};
 
 /// At the end it is looked so often whether the peer has all.
 const DRAINED_LOOK: Duration = Duration::from_millis(100);
 /// How often a wait is looked at within its limit. A stalled peer is ended at most one look late.
 const LOOKS: u32 = 4;
-
-/// What was written and is still on its way.
-pub(crate) trait Backlog {
-    /// Bytes that the peer has not acknowledged; none where that cannot be told.
-    fn backlog(&self) -> Option<u64>;
-}
-
-impl Backlog for TcpStream {
-    fn backlog(&self) -> Option<u64> {
-        // Whose peer is gone has a backlog that nobody takes any more.
-        if !matches!(self.take_error(), Ok(None)) {
-            return None;
-        }
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: the descriptor is open while `self` is borrowed, and the call writes one `int`.
-        let answer = unsafe { libc::ioctl(self.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-        if answer == 0 { u64::try_from(bytes).ok() } else { None }
-    }
-}
 
 /// Gives an error when a write makes no progress for `limit`.
 pub(crate) struct StallGuard<T> {
@@ -236,7 +215,8 @@ mod tests {
         let mut peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
         let activity = Activity::default();
-        let mut guarded = StallGuard::new(ours, Duration::from_secs(60), activity.clone());
+        let socket = crate::socket::Socket::new(ours);
+        let mut guarded = StallGuard::new(socket, Duration::from_secs(60), activity.clone());
         let sent = vec![7; 300_000];
         let written = tokio::time::timeout(Duration::from_secs(20), guarded.write_all(&sent)).await;
         written.expect("the kernel's buffer takes it").unwrap();
