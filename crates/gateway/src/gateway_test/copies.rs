@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cairn_meta::{ProfileRow, ProfileWish, SettingsChange};
+
 use super::world::{ROOT, World, ask, bytes_of};
 use crate::GatewayOptions;
 
@@ -30,6 +32,21 @@ async fn copies_keep_or_replace_metadata() {
         world.send(ROOT, ask("DELETE", &path)).await.expect(204);
         assert_eq!(world.get(&to).await.expect(200).body, body, "a copy outlives its source");
     }
+}
+
+/// The one change that no header asks for: it would be coded otherwise now.
+#[tokio::test]
+async fn a_copy_onto_itself_brings_an_object_to_a_new_profile() {
+    let world = World::new().await;
+    let body = bytes_of(300_000);
+    world.put("/bucket/key", body.clone()).await;
+    let copy = || ask("PUT", "/bucket/key").header("x-amz-copy-source", "/bucket/key");
+    world.send(ROOT, copy()).await.expect_error(400, "InvalidRequest");
+    let profile = Some(ProfileWish::Fixed(ProfileRow { data: 1, parity: 1 }));
+    world.engine.set_bucket_settings("bucket", SettingsChange { profile, ..Default::default() }).await.unwrap();
+    world.send(ROOT, copy()).await.expect(200);
+    assert_eq!(world.get("/bucket/key").await.expect(200).body, body);
+    world.send(ROOT, copy()).await.expect_error(400, "InvalidRequest");
 }
 
 #[tokio::test]

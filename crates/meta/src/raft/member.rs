@@ -344,3 +344,18 @@ fn check_reach(state: &StateShared, log: &LogStore) -> io::Result<()> {
     );
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_lacks_is_no_damage() {
+        for text in
+            ["IO error: No space left on device: While open", "…/CURRENT: Permission denied", "Too many open files"]
+        {
+            assert!(remedy(&format!("the rows cannot be opened: {text}")).is_some(), "{text}");
+        }
+        assert_eq!(remedy("the rows cannot be opened: Corruption: Sst file size mismatch"), None);
+    }
+}
