@@ -144,6 +144,31 @@ fn a_pair_that_is_put_into_its_file_later_replaces_the_former() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
+/// Rights that are taken away wait for no file.
+#[test]
+fn the_limits_of_a_key_are_in_force_though_its_file_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("d");
+    let file = folder.path().join("runner.credentials");
+    let declared = |limits: &str| {
+        let file = file.display();
+        format!("[[bucket]]\nname = 'cache'\n[[key]]\nname = 'runner'\nbucket = 'cache'\nfile = '{file}'\n{limits}")
+    };
+    let server = start(&home, &declared(""));
+    let before = key(&server, "runner").unwrap();
+    assert_eq!((&before["write"], &before["prefix"]), (&true.into(), &"".into()));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let narrow = declared("prefix = 'only/'\nread-only = true\n");
+    fs::write(home.with_extension("toml"), format!("disks = 1\n{narrow}")).unwrap();
+    server.hangup();
+    until(|| key(&server, "runner").unwrap()["prefix"] == "only/");
+    let after = key(&server, "runner").unwrap();
+    assert_eq!((&after["write"], &after["access_key"]), (&false.into(), &before["access_key"]));
+    assert!(server.log().contains("what is declared is not in force"), "the file is told of: {}", server.log());
+    assert_eq!(server.stop().code(), Some(0));
+}
+
 /// How often something stands in the log.
 fn told(server: &Server, part: &str) -> usize {
     server.log().matches(part).count()
